@@ -108,7 +108,7 @@ impl<'a> Script<'a> {
             beat.commits.push(Commit { held: self.held(state), next: self.next(), metadata });
         }
         if self.byte() % 8 == 0 {
-            beat.grown.push(("a".to_owned(), u32::from(self.byte() % 8)));
+            beat.topics.push(("a".to_owned(), u32::from(self.byte() % 8)));
         }
         beat
     }

@@ -48,7 +48,7 @@ pub(crate) enum Command {
     Export(export::ExportArgs),
     /// Write the records of an exported file into a topic
     Import(import::ImportArgs),
-    /// Copy an embedded store that no process has open
+    /// Copy an embedded store, also while a process writes to it
     Backup(backup::BackupArgs),
     /// Make an embedded store of a backup
     Restore(backup::RestoreArgs),

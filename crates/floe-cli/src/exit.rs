@@ -177,6 +177,11 @@ impl Failure {
         self.0.exit_code == UNAVAILABLE
     }
 
+    /// Whether a file does not exist.
+    pub(crate) fn is_missing_file(&self) -> bool {
+        self.0.exit_code == NOT_FOUND && self.0.code == command_code::IO_ERROR.code
+    }
+
     /// Exit code of the process.
     pub(crate) fn exit_code(&self) -> u8 {
         self.0.exit_code

@@ -24,6 +24,7 @@ pub(crate) const PROJECT_FILE: &str = "floe.toml";
 
 /// Options that every command accepts, before or after its name.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct GlobalArgs {
     /// Engine that holds the topics: embedded:PATH, memory:, fluvio://HOST:PORT or walrus://HOST:PORT,… [env: FLOE_URL]
     /// [default: the URL of the profile, or embedded:./floe-data]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use floe_core::{
     Error, ErrorKind, Operation, OperationKind, Result, RetryPolicy,
     retry::{RetryObserver, retry_call},
-    topic::Topic,
+    topic::{Topic, TopicSpec},
 };
 use floe_wire::{
     compress::{Codec, compress},
@@ -180,6 +180,15 @@ impl FluvioAdmin {
             })
         };
         self.call(OperationKind::DeleteObject, None, ask).await
+    }
+
+    /// Returns the settings of a topic as the protocol has them, to be completed by those that only Fluvio knows.
+    ///
+    /// # Errors
+    /// Returns [`ErrorKind::Unsupported`] for settings that no Fluvio topic has, and [`ErrorKind::InvalidCommand`] for values
+    /// that the protocol cannot express.
+    pub fn topic_settings(spec: &TopicSpec) -> Result<WireTopicSpec> {
+        topics::wire_spec(spec)
     }
 
     /// Creates a topic with all settings of the protocol, and waits until its partitions can be used: replica

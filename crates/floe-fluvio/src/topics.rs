@@ -7,6 +7,7 @@ use floe_core::{
     topic::{Topic, TopicInfo, TopicSpec},
 };
 use floe_wire::compress::Codec;
+use floe_wire::fluvio::names::DEFAULT_SEGMENT_SIZE;
 use floe_wire::fluvio::{
     CleanupPolicy, CreateRequest, DeleteRequest, ListRequest, ReplicaAssignment, Status, TopicCompression,
     TopicResolution, TopicSpec as WireSpec, TopicStatus, TopicStorage, TopicUpdate, UpdateTopicRequest,
@@ -40,7 +41,7 @@ pub(super) fn check_status(status: &Status) -> Result<()> {
 }
 
 /// Converts the settings of a topic to those of the protocol.
-fn wire_spec(spec: &TopicSpec) -> Result<WireSpec> {
+pub(super) fn wire_spec(spec: &TopicSpec) -> Result<WireSpec> {
     let too_much =
         |what: &str| Error::new(ErrorKind::InvalidCommand, format!("{what} is more than Fluvio can store"));
     if spec.durability.is_some() {
@@ -56,6 +57,9 @@ fn wire_spec(spec: &TopicSpec) -> Result<WireSpec> {
         None => None,
         Some(bytes) => Some(u32::try_from(bytes).map_err(|_| too_much("the segment size"))?),
     };
+    // A partition holds one segment at least, so that a small one needs a small segment.
+    let fitting = spec.retention_bytes.and_then(|bytes| u32::try_from(bytes).ok());
+    let segment_size = segment_size.or(fitting.filter(|bytes| *bytes < DEFAULT_SEGMENT_SIZE));
     let storage = (segment_size.is_some() || spec.retention_bytes.is_some())
         .then_some(TopicStorage { segment_size, max_partition_size: spec.retention_bytes });
     Ok(WireSpec {
@@ -252,6 +256,15 @@ mod tests {
         assert_eq!(partitions(&wire), 3);
         assert_eq!(wire.cleanup_policy, Some(CleanupPolicy::Segment { time_in_seconds: 60 }));
         assert_eq!(wire.storage, Some(TopicStorage { segment_size: Some(4096), max_partition_size: None }));
+        let storage = |bytes| wire_spec(&TopicSpec::new("a").retention_bytes(bytes)).unwrap().storage;
+        let limits =
+            |segment_size, bytes| Some(TopicStorage { segment_size, max_partition_size: Some(bytes) });
+        assert_eq!(
+            storage(1 << 20),
+            limits(Some(1 << 20), 1 << 20),
+            "a segment is no larger than the partition"
+        );
+        assert_eq!(storage(1 << 40), limits(None, 1 << 40));
         let plain = wire_spec(&TopicSpec::new("a")).unwrap();
         assert_eq!((plain.storage, plain.compression), (None, TopicCompression::Any));
         let factor = |spec: TopicSpec| match wire_spec(&spec).unwrap().replicas {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     assignment,
     identity::{GroupPartition, Held, MemberId},
-    record::{Beat, Commit, Evict, GroupRecord, Join, Reset, Revoke},
+    record::{Beat, Commit, Evict, GroupRecord, Join, MAX_TOPICS, Reset, Revoke},
     state::{GroupState, MAX_EVICTED, MAX_MEMBERS, MAX_PARTITIONS, Member, PartitionState, Snapshot},
 };
 
@@ -134,8 +134,6 @@ impl GroupState {
     }
 
     fn beat(&mut self, offset: i64, beat: &Beat, effect: &mut Applied) -> Result<(), Ignored> {
-        let grown: BTreeMap<_, _> = beat.grown.iter().cloned().collect();
-        let is_too_large = self.partitions_with(&grown) > MAX_PARTITIONS;
         let member = self.members.get_mut(&beat.member).filter(|member| member.joined == beat.joined);
         let member = member.ok_or(Ignored::NotAMember)?;
         if beat.sequence <= member.sequence {
@@ -143,35 +141,54 @@ impl GroupState {
         }
         let took = member.takes_partitions();
         member.sequence = beat.sequence;
-        let mut changes = took != member.takes_partitions();
-        for (topic, count) in grown.into_iter().filter(|_| !is_too_large) {
-            if let Some(known) = member.topics.get_mut(&topic).filter(|known| **known < count) {
-                *known = count;
-                changes = true;
-            }
-        }
+        let takes = took != member.takes_partitions();
         if beat.sequence >= STEADY_BEATS {
             self.evictions.remove(&beat.member);
         }
+        // Before the topics: the last commits of a topic that the member gives up count.
         for commit in &beat.commits {
             effect.fenced_commits += usize::from(!self.commit(beat.member, commit));
         }
-        if changes {
+        if self.subscribe(offset, beat) || takes {
             self.distribute(offset);
         }
         Ok(())
     }
 
-    fn commit(&mut self, member: MemberId, commit: &Commit) -> bool {
-        let Commit { held, next, metadata } = commit;
-        match self.held(member, held) {
-            Some(state) if state.next.is_none_or(|stored| stored <= *next) => {
-                state.next = Some(*next);
-                state.metadata.clone_from(metadata);
-                true
+    /// Takes the topics that a member begins or ceases to read, and those that have grown. Returns whether there are any.
+    fn subscribe(&mut self, offset: i64, beat: &Beat) -> bool {
+        let topics: BTreeMap<_, _> = beat.topics.iter().cloned().collect();
+        let fits = self.partitions_with(&topics) <= MAX_PARTITIONS;
+        let Some(member) = self.members.get_mut(&beat.member) else { return false };
+        let mut changes = false;
+        for (topic, count) in topics {
+            let known = member.topics.get(&topic).copied();
+            if count == 0 && known.is_some() {
+                member.topics.remove(&topic);
+                let is_left = |(at, state): &(&GroupPartition, &mut PartitionState)| {
+                    at.topic == topic && state.owner == Some(beat.member)
+                };
+                for (_, state) in self.partitions.iter_mut().filter(is_left) {
+                    state.free(offset);
+                }
+                changes = true;
+            } else if fits
+                && known.map_or(count > 0 && member.topics.len() < MAX_TOPICS, |known| known < count)
+            {
+                member.topics.insert(topic, count);
+                changes = true;
             }
-            _ => false,
         }
+        changes
+    }
+
+    fn commit(&mut self, member: MemberId, commit: &Commit) -> bool {
+        let counts = self.accepts(member, &commit.held, commit.next);
+        if let Some(state) = self.partitions.get_mut(&commit.held.partition).filter(|_| counts) {
+            state.next = Some(commit.next);
+            state.metadata.clone_from(&commit.metadata);
+        }
+        counts
     }
 
     /// Returns the state of a partition that the member owns under this lease.
@@ -189,8 +206,7 @@ impl GroupState {
     fn remove(&mut self, offset: i64, member: MemberId) {
         self.members.remove(&member);
         for state in self.partitions.values_mut().filter(|state| state.owner == Some(member)) {
-            state.owner = None;
-            state.lease = offset;
+            state.free(offset);
         }
         self.distribute(offset);
     }
@@ -284,6 +300,11 @@ impl GroupState {
 impl PartitionState {
     fn unowned() -> Self {
         Self { lease: -1, ..Self::default() }
+    }
+
+    fn free(&mut self, offset: i64) {
+        self.owner = None;
+        self.lease = offset;
     }
 
     fn grant(&mut self, offset: i64) {

@@ -19,7 +19,7 @@ pub const MAX_RECORD_LEN: usize = 16 << 20;
 const MAX_METADATA_LEN: usize = 4096;
 
 /// Most topics of a member.
-const MAX_TOPICS: usize = 1000;
+pub(crate) const MAX_TOPICS: usize = 1000;
 
 /// Largest weight of a member.
 const MAX_WEIGHT: u16 = 1000;
@@ -103,21 +103,29 @@ pub struct Beat {
     pub sequence: u64,
     /// Positions to store.
     pub commits: Vec<Commit>,
-    /// Topics that have more partitions than before.
-    pub grown: Vec<(String, u32)>,
+    /// Topics that the member reads from now on, or that have more partitions than before, with that number; 0 for a topic that
+    /// it reads no more.
+    pub topics: Vec<(String, u32)>,
 }
 
 impl Beat {
     /// A beat without commits.
     #[must_use]
     pub fn new(member: MemberId, joined: i64, sequence: u64) -> Self {
-        Self { member, joined, sequence, commits: Vec::new(), grown: Vec::new() }
+        Self { member, joined, sequence, commits: Vec::new(), topics: Vec::new() }
     }
 
     /// Adds a commit.
     #[must_use]
     pub fn commit(mut self, held: Held, next: i64) -> Self {
         self.commits.push(Commit { held, next, metadata: String::new() });
+        self
+    }
+
+    /// Adds a topic with the number of its partitions, or 0 if the member reads it no more.
+    #[must_use]
+    pub fn topic(mut self, name: impl Into<String>, partitions: u32) -> Self {
+        self.topics.push((name.into(), partitions));
         self
     }
 }
@@ -324,5 +332,5 @@ fn check_beat(beat: &Beat) -> Result<(), DecodeError> {
         refuse_if(commit.next < 0, "a negative position")?;
         refuse_if(commit.metadata.len() > MAX_METADATA_LEN, "metadata that is too long")?;
     }
-    check_topics(&beat.grown)
+    check_topics(&beat.topics)
 }

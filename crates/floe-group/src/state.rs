@@ -135,6 +135,14 @@ impl GroupState {
             .map(|(partition, state)| Held { partition: partition.clone(), lease: state.lease })
     }
 
+    /// Returns whether a member may store a position here: it owns the partition under that lease, and the position does not fall.
+    #[must_use]
+    pub fn accepts(&self, member: MemberId, held: &Held, next: i64) -> bool {
+        let state = self.partitions.get(&held.partition);
+        let state = state.filter(|state| state.owner == Some(member) && state.lease == held.lease);
+        state.is_some_and(|state| state.next.is_none_or(|stored| stored <= next))
+    }
+
     /// Returns the record that lets newcomers start here.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

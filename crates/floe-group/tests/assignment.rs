@@ -1,6 +1,8 @@
 //! How partitions are distributed, and how many move.
 
-use floe_group::{Beat, Evict, GroupPartition, GroupRecord, GroupState, Ignored, Join, MemberId, Release};
+use floe_group::{
+    Beat, Evict, GroupPartition, GroupRecord, GroupState, Held, Ignored, Join, MemberId, Release,
+};
 
 fn join(id: u128, topics: &[(&str, u32)]) -> Join {
     topics.iter().fold(Join::new(MemberId(id)), |join, (topic, count)| join.topic(*topic, *count))
@@ -80,6 +82,60 @@ fn same_number_of_topics_read_together_goes_to_one_member() {
     }
 }
 
+/// Applies a beat of a member that changes its topics.
+fn subscribe(state: &mut GroupState, id: u128, topics: &[(&str, u32)]) {
+    let member = &state.members()[&MemberId(id)];
+    let beat = Beat::new(MemberId(id), member.joined, member.sequence + 1);
+    let beat = topics.iter().fold(beat, |beat, (topic, count)| beat.topic(*topic, *count));
+    assert_eq!(state.apply(state.last() + 1, &GroupRecord::Beat(beat)).ignored, None);
+}
+
+fn leases(state: &GroupState, topic: &str) -> Vec<(Option<MemberId>, i64)> {
+    let of_topic = state.partitions().iter().filter(|(at, _)| at.topic == topic);
+    of_topic.map(|(_, found)| (found.owner, found.lease)).collect()
+}
+
+#[test]
+fn a_topic_that_a_member_adds_or_gives_up_moves_no_partition_of_another_one() {
+    let mut state = GroupState::default();
+    for id in 1..=2 {
+        state.apply(state.last() + 1, &GroupRecord::Join(join(id, &[("a", 6)])));
+    }
+    settle(&mut state);
+    let before = leases(&state, "a");
+    // Before the second one has it too, the loads are uneven; members wait a while before they release.
+    subscribe(&mut state, 1, &[("b", 6)]);
+    subscribe(&mut state, 2, &[("b", 6)]);
+    assert_eq!(settle(&mut state), 3, "half of the new topic");
+    assert_eq!(leases(&state, "a"), before, "the leases stay");
+    for number in 0..6 {
+        let owner = |topic| state.partitions()[&GroupPartition::new(topic, number)].owner;
+        assert_eq!(owner("a"), owner("b"), "partition {number}");
+    }
+    subscribe(&mut state, 1, &[("b", 0)]);
+    assert_eq!((granted(&state), state.to_release(MemberId(1)).count()), (3, 0), "its three go to the other");
+    assert!(leases(&state, "b").iter().all(|(owner, _)| *owner == Some(MemberId(2))));
+    assert_eq!(leases(&state, "a"), before, "nothing else moves");
+    // A topic that no member reads any more is forgotten with its partitions, which have no position.
+    subscribe(&mut state, 2, &[("b", 0)]);
+    assert_eq!(leases(&state, "b"), []);
+    assert_eq!(leases(&state, "a"), before);
+}
+
+#[test]
+fn commits_of_a_topic_that_is_given_up_count_in_the_same_record() {
+    let mut state = GroupState::default();
+    state.apply(0, &GroupRecord::Join(join(1, &[("a", 1), ("b", 1)])));
+    let at = GroupPartition::new("b", 0);
+    let held = Held { partition: at.clone(), lease: 0 };
+    let beat = Beat::new(MemberId(1), 0, 1).commit(held.clone(), 7).topic("b", 0);
+    assert_eq!(state.apply(1, &GroupRecord::Beat(beat)).fenced_commits, 0);
+    assert_eq!((state.partitions()[&at].next, state.partitions()[&at].owner), (Some(7), None));
+    let beat = Beat::new(MemberId(1), 0, 2).commit(held, 8).topic("b", 1);
+    assert_eq!(state.apply(2, &GroupRecord::Beat(beat)).fenced_commits, 1, "it was given up before");
+    assert_eq!((state.partitions()[&at].next, state.partitions()[&at].lease), (Some(7), 2));
+}
+
 #[test]
 fn members_read_only_their_topics() {
     let mut state = GroupState::default();
@@ -111,8 +167,7 @@ fn topics_that_grow_are_distributed() {
     }
     settle(&mut state);
     let member = &state.members()[&MemberId(1)];
-    let mut beat = Beat::new(MemberId(1), member.joined, member.sequence + 1);
-    beat.grown = vec![("t".to_owned(), 6)];
+    let beat = Beat::new(MemberId(1), member.joined, member.sequence + 1).topic("t", 6);
     state.apply(state.last() + 1, &GroupRecord::Beat(beat));
     assert_eq!((granted(&state), shares(&state)), (4, vec![3, 3]));
 }

@@ -39,10 +39,8 @@ fn join(id: u128, topic: &str, partitions: u32) -> GroupRecord {
     GroupRecord::Join(Join::new(MemberId(id)).topic(topic, partitions))
 }
 
-fn grown(id: u128, joined: i64, sequence: u64, topic: &str, partitions: u32) -> GroupRecord {
-    let mut beat = Beat::new(MemberId(id), joined, sequence);
-    beat.grown.push((topic.to_owned(), partitions));
-    GroupRecord::Beat(beat)
+fn reads(id: u128, joined: i64, sequence: u64, topic: &str, partitions: u32) -> GroupRecord {
+    GroupRecord::Beat(Beat::new(MemberId(id), joined, sequence).topic(topic, partitions))
 }
 
 fn most() -> u32 {
@@ -97,12 +95,12 @@ fn a_group_has_a_limit_of_partitions_over_all_topics() {
     assert_eq!(log.state.partitions().len(), MAX_PARTITIONS);
 
     // A beat counts, although what it says has grown is too large.
-    assert_eq!(log.apply(&grown(2, second, 1, "b", 11)), None);
+    assert_eq!(log.apply(&reads(2, second, 1, "b", 11)), None);
     assert_eq!(log.state.members()[&MemberId(2)].sequence, 1);
     assert_eq!(log.partitions_of("b"), 10);
     assert_eq!(log.apply(&GroupRecord::Leave(Beat::new(MemberId(1), first, 1))), None);
     assert_eq!(log.partitions_of("a"), 0);
-    assert_eq!(log.apply(&grown(2, second, 2, "b", most())), None);
+    assert_eq!(log.apply(&reads(2, second, 2, "b", most())), None);
     assert_eq!(log.partitions_of("b"), MAX_PARTITIONS);
     let reset = |number| {
         GroupRecord::Reset(Reset { partition: GroupPartition::new("c", number), next: 1, force: false })
@@ -114,13 +112,13 @@ fn a_group_has_a_limit_of_partitions_over_all_topics() {
 fn a_beat_without_news_distributes_nothing_anew() {
     let mut log = Log::default();
     let joined = log.join(1, "a", 3);
-    assert_eq!(log.apply(&grown(1, joined, 1, "a", 3)), None);
-    assert_eq!(log.apply(&grown(1, joined, 2, "other", 3)), None);
+    assert_eq!(log.apply(&reads(1, joined, 1, "a", 3)), None);
+    assert_eq!(log.apply(&reads(1, joined, 2, "other", 0)), None);
     assert_eq!(log.state.generation(), joined);
-    assert_eq!(log.apply(&grown(1, joined, 3, "a", 4)), None);
+    assert_eq!(log.apply(&reads(1, joined, 3, "a", 4)), None);
     assert_eq!(log.state.generation(), log.next - 1);
     assert_eq!(log.partitions_of("a"), 4);
-    assert_eq!(log.apply(&grown(1, joined, 3, "a", 5)), Some(Ignored::OldSequence));
+    assert_eq!(log.apply(&reads(1, joined, 3, "a", 5)), Some(Ignored::OldSequence));
 }
 
 #[test]

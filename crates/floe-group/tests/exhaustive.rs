@@ -7,8 +7,8 @@ mod rules;
 use std::collections::HashSet;
 
 use floe_group::{
-    Beat, Evict, GroupPartition, GroupRecord, GroupState, Held, Join, MemberId, PartitionState, Release,
-    Reset, Revoke,
+    Beat, Evict, GroupPartition, GroupRecord, GroupState, Held, Join, Member, MemberId, PartitionState,
+    Release, Reset, Revoke,
 };
 
 const MEMBERS: [MemberId; 3] = [MemberId(1), MemberId(2), MemberId(3)];
@@ -30,6 +30,9 @@ fn candidates(state: &GroupState) -> Vec<GroupRecord> {
         let beat = || Beat::new(id, member.joined, member.sequence + 1);
         records.push(GroupRecord::Beat(beat()));
         records.push(GroupRecord::Beat(Beat::new(id, member.joined - 1, member.sequence + 1)));
+        records.push(GroupRecord::Beat(
+            beat().topic("t", if member.topics.is_empty() { PARTITIONS } else { 0 }),
+        ));
         records.push(GroupRecord::Leave(beat()));
         for sequence in [member.sequence, member.sequence.wrapping_sub(1)] {
             records.push(GroupRecord::Evict(Evict { by: None, member: id, joined: member.joined, sequence }));
@@ -52,12 +55,17 @@ fn candidates(state: &GroupState) -> Vec<GroupRecord> {
     records
 }
 
+/// The members that read the topic.
+fn readers(state: &GroupState) -> impl Iterator<Item = (&MemberId, &Member)> {
+    state.members().iter().filter(|(_, member)| !member.topics.is_empty())
+}
+
 /// Members that ask for the same share all partitions equally.
 fn check_shares(after: &GroupState) {
-    let is_shared = |state: &PartitionState| state.target.is_some() != after.members().is_empty();
+    let is_shared = |state: &PartitionState| state.target.is_some() == readers(after).next().is_some();
     assert!(after.partitions().values().all(is_shared), "{after:?}");
-    let any_takes = after.members().values().any(floe_group::Member::takes_partitions);
-    let takers = after.members().iter().filter(|(_, member)| !any_takes || member.takes_partitions());
+    let any_takes = readers(after).any(|(_, member)| member.takes_partitions());
+    let takers = readers(after).filter(|(_, member)| !any_takes || member.takes_partitions());
     let shares: Vec<_> = takers
         .map(|(id, _)| after.partitions().values().filter(|state| state.target == Some(*id)).count())
         .collect();

@@ -20,13 +20,13 @@ fn held() -> impl Strategy<Value = Held> {
 fn beat() -> impl Strategy<Value = Beat> {
     let commits = prop::collection::vec((held(), 0..50_i64), 0..3);
     (member(), 0..40_i64, 0..9_u64, commits, 0..6_u32).prop_map(
-        |(member, joined, sequence, commits, grown)| {
+        |(member, joined, sequence, commits, count)| {
             let mut beat = Beat::new(member, joined, sequence);
             beat.commits = commits
                 .into_iter()
                 .map(|(held, next)| Commit { held, next, metadata: "m".repeat(next as usize % 3) })
                 .collect();
-            beat.grown = vec![("a".to_owned(), grown)];
+            beat.topics = vec![("a".to_owned(), count)];
             beat
         },
     )

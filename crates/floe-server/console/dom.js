@@ -47,8 +47,25 @@ function add(node, children) {
   for (const child of children) {
     if (child === null || child === undefined || child === false || child === true) continue;
     if (Array.isArray(child)) add(node, child);
-    else node.append(child instanceof Node ? child : String(child));
+    else node.append(child instanceof Node ? place(child) : String(child));
   }
+}
+
+/** An owned node that is shown stays where it is, since a move would take the focus from it: a mark keeps its new place. */
+function place(child) {
+  if (!child.owned || !child.isConnected) return child;
+  const mark = document.createComment('');
+  mark.standsFor = child;
+  return mark;
+}
+
+/** Puts the owned nodes below `node` into their new places. */
+function settle(node) {
+  const marks = document.createTreeWalker(node, NodeFilter.SHOW_COMMENT);
+  const found = [];
+  while (marks.nextNode()) if (marks.currentNode.standsFor) found.push(marks.currentNode);
+  for (const mark of found) mark.replaceWith(mark.standsFor);
+  return node;
 }
 
 export function fragment(...children) {
@@ -64,7 +81,7 @@ export function render(node, ...children) {
 
 /** Replaces without keeping anything. */
 export function fill(node, ...children) {
-  node.replaceChildren(fragment(children));
+  node.replaceChildren(settle(fragment(children)));
 }
 
 export function setText(node, text) {
@@ -110,14 +127,19 @@ function patchChildren(parent, fresh) {
   const keyed = new Map();
   for (const node of parent.childNodes) if (keyOf(node) !== null) keyed.set(keyOf(node), node);
   let at = parent.firstChild;
-  for (const want of [...fresh.childNodes]) {
+  for (const made of [...fresh.childNodes]) {
+    const want = made.standsFor ?? made;
+    if (want === at) {
+      at = at.nextSibling;
+      continue;
+    }
     const key = keyOf(want);
     const found = key === null ? at : keyed.get(key);
     if (found && found !== want && fits(found, want)) {
       if (found !== at) parent.insertBefore(found, at);
       else at = at.nextSibling;
       patch(found, want);
-    } else parent.insertBefore(want, at);
+    } else parent.insertBefore(settle(want), at);
   }
   while (at) {
     const next = at.nextSibling;

@@ -1,5 +1,5 @@
 // Pieces that several screens share.
-import { h, fill } from './dom.js';
+import { h, fill, render, own } from './dom.js';
 import { visible, plain, num } from './format.js';
 import { readOnly } from './state.js';
 
@@ -171,13 +171,32 @@ export function table(caption, cols, rows, { sort, onSort, body, cls = '' } = {}
   return box;
 }
 
-/** Orders of sortable tables, kept while the page is open. */
-const orders = new Map();
+/** Rows from which a list offers a search, and rows of a page. */
+const FEW = 10;
+const PAGE = 100;
+
+/** Order, search and page of lists that are here as a whole, kept while the page is open. */
+const views = new Map();
+
+function viewOf(caption) {
+  if (!views.has(caption)) {
+    const view = { order: null, search: '', skip: 0, draw: null };
+    const input = h('input', { type: 'search', 'data-search': true, autocomplete: 'off', spellcheck: 'false', testid: 'list-search', 'aria-label': `Search: ${caption}`, placeholder: 'search' });
+    view.bar = own(h('div', { class: 'toolbar' }, input));
+    input.oninput = debounce(() => {
+      const shown = view.draw({ search: input.value.trim().toLowerCase(), skip: 0 });
+      announce(`${num(shown)} found`);
+    }, 150);
+    views.set(caption, view);
+  }
+  return views.get(caption);
+}
+
+const missing = (value) => value === null || value === undefined;
 
 function compare(by, order) {
   const turn = order === 'desc' ? -1 : 1;
   // Missing values come last in both orders.
-  const missing = (value) => value === null || value === undefined;
   return (one, other) => {
     const [a, b] = [by(one), by(other)];
     if (missing(a) || missing(b)) return missing(a) - missing(b);
@@ -185,22 +204,31 @@ function compare(by, order) {
   };
 }
 
-/** A table of a list that is here as a whole: columns with `by` sort it in the page. `row` makes the row of an item. */
+/** A list that is here as a whole: columns with `by` sort and find it in the page, which shows a part. `row` makes the row of an item. */
 export function sortable(caption, cols, items, row, options = {}) {
+  const view = viewOf(caption);
   const named = cols.map((col) => (col.by ? { ...col, sort: col.label } : col));
-  const order = orders.get(caption);
-  const by = named.find((col) => col.sort && col.sort === order?.by);
-  const sorted = by ? [...items].sort(compare(by.by, order.order)) : items;
-  const onSort = (label, event) => {
-    const before = orders.get(caption);
-    const col = named.find((one) => one.sort === label);
-    const first = col.num ? 'desc' : 'asc';
-    orders.set(caption, { by: label, order: before?.by === label ? (before.order === 'asc' ? 'desc' : 'asc') : first });
-    const fresh = sortable(caption, cols, items, row, options);
-    event.currentTarget.closest('.scroll').replaceWith(fresh);
-    [...fresh.querySelectorAll('.sort')].find((button) => button.dataset.sort === label)?.focus();
+  const text = (item) => named.map((col) => col.by?.(item)).filter((value) => !missing(value)).join(' ').toLowerCase();
+  const found = view.search ? items.filter((item) => text(item).includes(view.search)) : items;
+  const by = named.find((col) => col.sort && col.sort === view.order?.by);
+  const sorted = by ? [...found].sort(compare(by.by, view.order.order)) : found;
+  view.skip = Math.max(0, Math.min(view.skip, Math.floor((found.length - 1) / PAGE) * PAGE));
+  const onSort = (label) => {
+    const first = named.find((one) => one.sort === label).num ? 'desc' : 'asc';
+    const order = view.order?.by === label ? (view.order.order === 'asc' ? 'desc' : 'asc') : first;
+    view.draw({ order: { by: label, order } });
   };
-  return table(caption, named, sorted.map(row), { ...options, sort: order, onSort });
+  const list = h('div', { class: 'list', 'data-list': caption }, items.length > FEW || view.search ? view.bar : null,
+    table(caption, named, sorted.slice(view.skip, view.skip + PAGE).map(row), { ...options, sort: view.order, onSort }),
+    view.search && found.length === 0 ? h('p', { class: 'muted' }, 'Nothing here has this in its text.') : null,
+    pager(view.skip, PAGE, found.length, (skip) => view.draw({ skip })));
+  view.draw = (change) => {
+    Object.assign(view, change);
+    const shown = [...document.querySelectorAll('.list')].find((one) => one.dataset.list === caption);
+    if (shown) render(shown, [...sortable(caption, cols, items, row, options).childNodes]);
+    return items.filter((item) => text(item).includes(view.search)).length;
+  };
+  return list;
 }
 
 const cellClass = (col) => [col.num ? 'num' : '', col.cls ?? ''].join(' ').trim() || null;

@@ -4,7 +4,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::pending,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -53,6 +56,8 @@ type Diary = Arc<Mutex<BTreeMap<usize, String>>>;
 pub(crate) enum Guarantee {
     /// Members of a shared group.
     ExactlyOnce,
+    /// The same with handlers that are not deterministic, and outputs that are recorded.
+    Recorded,
     /// One processor in a group of its own.
     AtLeastOnce,
 }
@@ -64,7 +69,11 @@ pub(crate) struct Workers {
     tasks: Vec<(JoinHandle<Result<(), String>>, Client)>,
     done: watch::Sender<bool>,
     diary: Diary,
+    calls: Calls,
 }
+
+/// Calls of handlers that make something else each time; their processors record what they make.
+type Calls = Arc<AtomicU64>;
 
 /// Process that runs a processor again and again.
 #[derive(Debug)]
@@ -81,6 +90,7 @@ pub(crate) struct Worker {
     rng: Rng,
     trace: Trace,
     diary: Diary,
+    calls: Calls,
     /// Begin of the run.
     begun: Instant,
 }
@@ -98,7 +108,8 @@ enum LifeEnd {
 
 impl Workers {
     pub(crate) fn new(guarantee: Guarantee) -> Self {
-        Self { guarantee, tasks: Vec::new(), done: watch::Sender::new(false), diary: Diary::default() }
+        let (done, diary) = (watch::Sender::new(false), Diary::default());
+        Self { guarantee, tasks: Vec::new(), done, diary, calls: Calls::default() }
     }
 
     /// Returns the topic that the processors write to.
@@ -114,7 +125,7 @@ impl Workers {
         (way, handled, rng, trace): (CoordinationWay, Handled, Rng, Trace),
     ) -> Worker {
         let (done, diary) = (self.done.subscribe(), Arc::clone(&self.diary));
-        let begun = Instant::now();
+        let (begun, calls) = (Instant::now(), Arc::clone(&self.calls));
         let guarantee = self.guarantee;
         Worker {
             guarantee,
@@ -129,6 +140,7 @@ impl Workers {
             rng,
             trace,
             diary,
+            calls,
             begun,
         }
     }
@@ -192,6 +204,11 @@ fn made_of(partition: u32, offset: i64) -> impl Iterator<Item = String> {
     (0..offset % 3).map(move |index| format!("{partition}/{offset}/{index}"))
 }
 
+/// Splits a value into that of a deterministic handler, and the call that has made it.
+fn without_call(value: &str) -> (&str, Option<&str>) {
+    value.split_once('#').map_or((value, None), |(value, call)| (value, Some(call)))
+}
+
 fn expected(log: &StoredLog) -> BTreeSet<String> {
     let input = log
         .iter()
@@ -202,7 +219,7 @@ fn expected(log: &StoredLog) -> BTreeSet<String> {
 fn missing(log: &StoredLog, outputs: &Outputs) -> Vec<String> {
     let mut missing = expected(log);
     for record in outputs.values().flatten().filter_map(|batch| batch.records().ok()).flatten().flatten() {
-        missing.remove(&*String::from_utf8_lossy(&record.value));
+        missing.remove(without_call(&String::from_utf8_lossy(&record.value)).0);
     }
     missing.into_iter().collect()
 }
@@ -236,6 +253,7 @@ pub(crate) fn at_least_once_violations(log: &StoredLog, outputs: &Outputs, had_f
 pub(crate) fn exactly_once_violations(log: &StoredLog, outputs: &Outputs) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut found: BTreeMap<String, usize> = BTreeMap::new();
+    let mut calls: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (partition, batches) in outputs {
         let mut tasks: BTreeMap<i64, Numbered> = BTreeMap::new();
         for batch in batches {
@@ -248,8 +266,12 @@ pub(crate) fn exactly_once_violations(log: &StoredLog, outputs: &Outputs) -> Vec
                     wrong.push(format!("{OUTPUT}/{partition}: {producer} has no number {number}"));
                     break;
                 }
-                *found.entry(value.clone()).or_default() += 1;
-                let place = place_of(&value);
+                let (value, call) = without_call(&value);
+                *found.entry(value.to_owned()).or_default() += 1;
+                if let (Some((input, _)), Some(call)) = (value.rsplit_once('/'), call) {
+                    calls.entry(input.to_owned()).or_default().insert(call.to_owned());
+                }
+                let place = place_of(value);
                 if place.is_none() || place <= last {
                     wrong.push(format!("{OUTPUT}/{partition}: {value} is out of order"));
                 }
@@ -266,6 +288,10 @@ pub(crate) fn exactly_once_violations(log: &StoredLog, outputs: &Outputs) -> Vec
             wrong.push(format!("{value} is in the output, and nothing makes it"));
         }
     }
+    let mixed = calls.iter().filter(|(_, calls)| calls.len() > 1);
+    wrong.extend(
+        mixed.map(|(input, calls)| format!("the outputs of {input} are those of the calls {calls:?}")),
+    );
     let lost = expected.iter().filter(|value| !found.contains_key(*value));
     wrong.extend(lost.map(|value| format!("{value} is not in the output")));
     wrong
@@ -400,15 +426,18 @@ impl Worker {
         if self.rng.percent(40) {
             membership = membership.instance(format!("worker-{}", self.number));
         }
-        processor.exactly_once().shared_as(membership)
+        let processor = processor.shared_as(membership);
+        if self.guarantee == Guarantee::Recorded { processor.recorded() } else { processor.exactly_once() }
     }
 
     fn processor(&mut self, client: &Client) -> Processor {
         let (handled, group, number) = (self.handled.clone(), self.group, self.number);
         let trace = self.trace.clone();
         let pause = self.rng.pick(&[0, 20, 300]);
+        let calls = (self.guarantee == Guarantee::Recorded).then(|| Arc::clone(&self.calls));
         self.configured(client).map(move |message: Message| {
             let (handled, trace) = (handled.clone(), trace.clone());
+            let call = calls.as_ref().map(|calls| format!("#{}", calls.fetch_add(1, Ordering::Relaxed)));
             async move {
                 let (partition, offset) = (message.partition, message.offset);
                 // The time of a record depends on it alone, and is not that of its neighbours.
@@ -417,9 +446,11 @@ impl Worker {
                 trace.note(format_args!("processor {number} handles {partition}/{offset}"));
                 handled.record(group, partition, offset);
                 let key = |index| (index == 0).then(|| format!("key {}", offset % 5).into());
-                let made = (0..)
-                    .zip(made_of(partition, offset))
-                    .map(|(index, value)| Record { key: key(index), ..Record::new(value.into()) });
+                let call = call.unwrap_or_default();
+                let made = (0..).zip(made_of(partition, offset)).map(|(index, value)| Record {
+                    key: key(index),
+                    ..Record::new(format!("{value}{call}").into())
+                });
                 Ok::<Vec<Record>, Failure>(made.collect())
             }
         })
@@ -463,6 +494,7 @@ mod tests {
             (vec![batch(0, 0, &all[..1]), batch(0, 2, &all[1..])], "has no number 1"),
             (vec![batch(0, 0, &["0/2/0", "0/1/0", "0/2/1"])], "out of order"),
             (vec![batch(1, 0, &all), batch(0, 0, &["0/2/0"])], "the number 0 is that of 0/1/0"),
+            (vec![batch(0, 0, &["0/1/0#1", "0/2/0#2", "0/2/1#3"])], "of 0/2 are those of the calls"),
         ] {
             let found = wrong(batches);
             assert!(found.contains(says), "{says}: {found}");

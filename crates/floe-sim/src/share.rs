@@ -12,6 +12,7 @@ use floe::{
     history::Recorder,
     layer::Layer as _,
 };
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::{
     sync::watch,
@@ -103,10 +104,15 @@ pub(crate) struct Sharing {
     pub(crate) trace: Trace,
 }
 
+/// Topic without records that some lives read as well.
+pub(crate) const SECOND_TOPIC: &str = "second";
+
 /// One life of a member.
 #[derive(Debug)]
 struct MemberLife {
     consumer: Consumer,
+    /// The consumer of the second topic, and the records of the first one after which it goes.
+    second: Option<(Consumer, u32)>,
     power: Power,
     mark: LifeMark,
     fence: Fence,
@@ -179,6 +185,7 @@ impl Sharing {
             if left == 0 && known.is_none() {
                 return self.end(end, life).await;
             }
+            self.part_with_second(&mut life).await?;
             match timeout(LOOK, life.consumer.try_next()).await {
                 Ok(Ok(Some(message))) => {
                     self.take(&life, &message, pause).await?;
@@ -197,6 +204,52 @@ impl Sharing {
             }
         }
         self.end(LifeEnd::Done, life).await
+    }
+
+    /// Lets the consumer of the second topic hear of its partitions, and gives it up when its time has come. These members draw
+    /// nothing, so that all else happens as without them.
+    async fn part_with_second(&self, life: &mut MemberLife) -> Result<(), String> {
+        let Some((second, left)) = &mut life.second else { return Ok(()) };
+        match second.try_next().now_or_never() {
+            Some(Ok(Some(message))) => return Err(format!("a topic without records has {message:?}")),
+            Some(Ok(None)) => return Err("a consumer of a second topic ended".to_owned()),
+            // The first consumer tells of it, too.
+            Some(Err(_)) | None => {}
+        }
+        *left = left.saturating_sub(1);
+        if *left > 0 || self.goal.borrow().is_some() {
+            return Ok(());
+        }
+        let Some((second, _)) = life.second.take() else { return Ok(()) };
+        let closes = self.lives.is_multiple_of(2);
+        self.trace.note(format_args!("member {} gives the second topic up: closes {closes}", self.number));
+        if closes && timeout(CALL, second.close()).await.is_err() {
+            return Err("closing the consumer of a second topic hangs".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Begins to read the second topic in some lives.
+    async fn start_second(
+        &self,
+        client: &Client,
+        consumer: &Consumer,
+    ) -> Result<Option<(Consumer, u32)>, String> {
+        if self.lives % 3 != 1 {
+            return Ok(None);
+        }
+        let second = client.consumer(SECOND_TOPIC).ack_mode(AckMode::Explicit).shared_with(consumer);
+        match timeout(CALL, second.start()).await {
+            Ok(Ok(second)) => Ok(Some((second, self.lives % 5 * 4 + 1))),
+            // The member may have been replaced meanwhile, or the topic not be reached.
+            Ok(Err(error)) => {
+                self.trace.note(format_args!("member {} has no second topic: {error}", self.number));
+                Ok(None)
+            }
+            // It waits as long as the member cannot join.
+            Err(_) if self.goal.borrow().is_none() => Ok(None),
+            Err(_) => Err("starting the consumer of a second topic hangs".to_owned()),
+        }
     }
 
     /// Handles a record that takes up to `pause` milliseconds.
@@ -226,13 +279,14 @@ impl Sharing {
     }
 
     async fn end(&self, end: LifeEnd, life: MemberLife) -> Result<LifeEnd, String> {
-        let MemberLife { consumer, power, .. } = life;
+        let MemberLife { consumer, second, power, .. } = life;
         if end == LifeEnd::Crashes {
             self.shared.0.lock().crashed = true;
             power.off();
-            drop(consumer);
+            drop((consumer, second));
             return Ok(end);
         }
+        drop(second);
         match timeout(CALL, consumer.close()).await {
             Ok(Ok(())) => Ok(end),
             // Under faults a close may fail to commit; others handle the records again.
@@ -262,7 +316,10 @@ impl Sharing {
             let consumer = client.consumer(self.topic).group(self.group).shared_as(membership);
             let start = consumer.ack_mode(AckMode::Explicit).commit(commit).start();
             match timeout(CALL, start).await {
-                Ok(Ok(consumer)) => return Ok(MemberLife { consumer, power, mark, fence }),
+                Ok(Ok(consumer)) => {
+                    let second = self.start_second(&client, &consumer).await?;
+                    return Ok(MemberLife { consumer, second, power, mark, fence });
+                }
                 // A session may be too short for the latency that the plan has drawn.
                 Ok(Err(error)) if begun.elapsed() < CATCH_UP => {
                     self.trace.note(format_args!("member {} cannot join: {error}", self.number));

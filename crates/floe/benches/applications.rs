@@ -3,13 +3,20 @@
 //! Typed payloads against the same serializer by hand, a processor that keeps the order of keys against one that keeps
 //! none, and exactly once against at least once, on the engine `memory:`. All variants run once in each round, the first of a round another one each time;
 //! what is compared is compared within a round, and the medians over the rounds are printed, with their quartiles.
-//! `-- send`, `-- read`, `-- processor` and `-- exact` run one part alone.
+//! `-- send`, `-- read`, `-- processor` and `-- exact` run one part alone; the last also times take-overs.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use floe::{
-    Client, Message, Record, TopicSpec,
-    consumer::StartAt,
+    Client, Message, Record, Topic, TopicSpec,
+    consumer::{Membership, StartAt},
+    layer::{Layer, Operation},
     processor::{Order as Keeping, ProcessorBuilder},
 };
 use futures_util::future::BoxFuture;
@@ -17,6 +24,8 @@ use serde::{Deserialize, Serialize};
 
 const RECORDS: u32 = 200_000;
 const ROUNDS: usize = 31;
+/// Take-overs of each kind and size.
+const TAKE_OVERS: usize = 5;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Order {
@@ -51,7 +60,8 @@ fn main() -> floe::Result<()> {
                 cost_of_order(&rounds([unordered, ordered]).await?);
             }
             if is_wanted("exact") {
-                cost_of_exactness(&rounds([at_least_once, exactly_once]).await?);
+                cost_of_exactness(&rounds([at_least_once, exactly_once, recorded]).await?);
+                take_over_times().await?;
             }
             Ok(())
         })
@@ -103,12 +113,85 @@ fn cost_of_order(times: &[[f64; 2]]) {
 }
 
 /// Prints at what rate a processor writes each record once.
-fn cost_of_exactness(times: &[[f64; 2]]) {
+fn cost_of_exactness(times: &[[f64; 3]]) {
     let name = "processor, shared";
-    print(name, "at least once", &column(times, 0), "ns a record");
-    print(name, "exactly once", &column(times, 1), "ns a record");
-    let rates = times.iter().map(|[least, exact]| least / exact * 100.0);
+    for (index, variant) in ["at least once", "exactly once", "recorded"].into_iter().enumerate() {
+        print(name, variant, &column(times, index), "ns a record");
+    }
+    let rates = times.iter().map(|[least, exact, _]| least / exact * 100.0);
     print(name, "rate, exactly once", &rates.collect::<Vec<_>>(), "% of that at least once");
+    let rates = times.iter().map(|[least, _, recorded]| least / recorded * 100.0);
+    print(name, "rate, recorded", &rates.collect::<Vec<_>>(), "% of that at least once");
+}
+
+/// Prints how long a processor takes to go on after one that died, by the bytes that this one has written since its commit.
+async fn take_over_times() -> floe::Result<()> {
+    for (records, name) in [(1, "1 MB"), (10, "10 MB"), (100, "100 MB")].map(|(mb, name)| (mb * 1024, name)) {
+        for (mode, configure) in [
+            ("exactly once", ProcessorBuilder::exactly_once as fn(ProcessorBuilder) -> ProcessorBuilder),
+            ("recorded", ProcessorBuilder::recorded),
+        ] {
+            let mut times = Vec::new();
+            for _ in 0..TAKE_OVERS {
+                times.push(take_over(records, configure).await?);
+            }
+            print(&format!("take-over, {mode}"), name, &times, "ms");
+        }
+    }
+    Ok(())
+}
+
+/// Layer of a process that can die: from then on nothing of it reaches the engine.
+#[derive(Debug, Clone, Default)]
+struct Mortal(Arc<AtomicBool>);
+
+impl Layer for Mortal {
+    async fn around<'a, T, F>(&'a self, _: &Operation, attempt: F) -> floe::Result<T>
+    where
+        T: Send,
+        F: Fn() -> BoxFuture<'a, floe::Result<T>> + Send + Sync,
+    {
+        if self.0.load(Ordering::Relaxed) {
+            return std::future::pending().await;
+        }
+        attempt().await
+    }
+}
+
+/// Lets a processor that does not commit write so many records of a KiB, dies with it, and gives the milliseconds from the start of
+/// the next one, which has its name, until that has looked at all of them.
+async fn take_over(records: u64, configure: fn(ProcessorBuilder) -> ProcessorBuilder) -> floe::Result<f64> {
+    let client = client().await?;
+    let producer = client.producer("orders").start().await?;
+    producer.enqueue_all((0..records).map(|_| vec![b'x'; 1_000])).await?.await?;
+    let start = |client: &Client, seconds| {
+        configure(client.processor("orders", "invoices"))
+            .shared_as(Membership::new().session(Duration::from_secs(3_600)).instance("worker"))
+            .commit_interval(Duration::from_secs(seconds))
+            .concurrency(8)
+            .map(async |message: Message| Ok(Record::new(message.value)))
+    };
+    let mortal = Mortal::default();
+    let dies = Client::from_engine(mortal.clone().layer(Arc::clone(client.engine())));
+    let first = tokio::spawn(start(&dies, 3_600).run(std::future::pending()));
+    while client.admin().watermarks(Topic::from("invoices").partition(0)).await?.records() < records {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    mortal.0.store(true, Ordering::Relaxed);
+    first.abort();
+    let began = Instant::now();
+    let second = start(&client, 1).start().await?;
+    while second.stats().handled < records
+        && !second.is_finished()
+        && began.elapsed() < Duration::from_secs(60)
+    {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let took = began.elapsed().as_secs_f64() * 1e3;
+    let report = second.stop().await?;
+    assert_eq!((report.handled, report.produced), (records, 0));
+    client.close().await?;
+    Ok(took)
 }
 
 /// Whether the command line names this part, or none.
@@ -257,13 +340,16 @@ fn exactly_once(client: Client) -> BoxFuture<'static, floe::Result<f64>> {
     Box::pin(process_shared(client, ProcessorBuilder::exactly_once))
 }
 
+fn recorded(client: Client) -> BoxFuture<'static, floe::Result<f64>> {
+    Box::pin(process_shared(client, ProcessorBuilder::recorded))
+}
+
 /// As [`process`], in a shared group, whose processors have no end.
 async fn process_shared(
     client: Client,
     configure: fn(ProcessorBuilder) -> ProcessorBuilder,
 ) -> floe::Result<f64> {
     fill(&client).await?;
-    let began = Instant::now();
     let running = configure(client.processor("orders", "invoices"))
         .concurrency(8)
         .map(async |message: Message| {
@@ -272,10 +358,19 @@ async fn process_shared(
         })
         .start()
         .await?;
-    while running.stats().handled < u64::from(RECORDS) && !running.is_finished() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    let took = per_record(began);
+    let handled = |records| {
+        let running = &running;
+        async move {
+            while running.stats().handled < records && !running.is_finished() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    };
+    // Joining the group takes the same time, however many records there are.
+    handled(1).await;
+    let (began, before) = (Instant::now(), running.stats().handled);
+    handled(u64::from(RECORDS)).await;
+    let took = began.elapsed().as_nanos() as f64 / (u64::from(RECORDS) - before).max(1) as f64;
     let report = running.stop().await?;
     assert_eq!((report.handled, report.dead_letters), (u64::from(RECORDS), 0));
     Ok(took)

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use floe_core::producer_id;
 use floe_wire::batch::EncodedBatch;
 use futures_util::{
     StreamExt,
@@ -43,6 +44,34 @@ struct Log {
     start: i64,
     end: i64,
     batches: Vec<EncodedBatch>,
+}
+
+impl Log {
+    /// Returns where the records of a task are stored already, and refuses those of a replaced owner, as `floe-log` does.
+    fn fence(&self, batch: &EncodedBatch) -> Result<Option<i64>> {
+        let producer = batch.header().producer;
+        let own = || self.batches.iter().filter(|known| known.header().producer.id == producer.id);
+        let Some(last) = own().last().filter(|_| producer_id::is_task(producer.id)) else { return Ok(None) };
+        let header = last.header();
+        if producer_id::is_older(producer.epoch, header.producer.epoch) {
+            return Err(Error::new(ErrorKind::Fenced, "a newer epoch is stored"));
+        }
+        let next = producer_id::sequence_after(header.producer.first_sequence, header.offset_span());
+        let known = producer_id::sequences_between(producer.first_sequence, next);
+        if known <= 0 {
+            return Ok(None);
+        }
+        let first = own().find_map(|known| {
+            let from = known.header().producer.first_sequence;
+            let delta = producer_id::sequences_between(from, producer.first_sequence);
+            let is_in = (0..i64::from(known.header().offset_span())).contains(&delta);
+            is_in.then(|| known.base_offset() + delta)
+        });
+        match first.filter(|_| known >= i64::from(batch.header().offset_span())) {
+            Some(stored) => Ok(Some(stored)),
+            None => Err(Error::new(ErrorKind::ConditionFailed, "stored in part")),
+        }
+    }
 }
 
 /// The server of a partition.
@@ -192,8 +221,14 @@ impl FakeEngine {
     pub(crate) fn land(&self) -> usize {
         let late = std::mem::take(&mut self.state.lock().late);
         let count = late.len();
-        late.into_iter().for_each(|request| _ = self.store(request).unwrap());
+        // Some may be refused.
+        late.into_iter().for_each(|request| drop(self.store(request)));
         count
+    }
+
+    /// Returns whether there is a topic.
+    pub(crate) fn has_topic(&self, name: &str) -> bool {
+        self.state.lock().topics.contains_key(&Topic::from(name))
     }
 
     /// Holds the high watermark of a partition at an offset, or lets it follow the end of the log.
@@ -226,7 +261,7 @@ impl FakeEngine {
         let mut state = self.state.lock();
         let log = &mut state.topics.get_mut(&Topic::from(topic)).unwrap()[partition as usize];
         log.batches.retain(|batch| batch.next_offset() > offset);
-        log.start = offset;
+        log.start = log.start.max(offset);
     }
 
     /// Removes one batch from the middle, as a faulty server does.
@@ -248,13 +283,17 @@ impl FakeEngine {
     }
 
     fn store(&self, request: AppendRequest) -> Result<AppendAck> {
+        let fences = self.capabilities.conditional_appends;
         let base = self.with_log(&request.target, |log| {
+            if fences && let Some(stored) = log.fence(&request.batch)? {
+                return Ok(stored);
+            }
             let base = log.end;
             let batch = request.batch.with_base_offset(base);
             log.end = batch.next_offset();
             log.batches.push(batch);
-            base
-        })?;
+            Ok::<_, Error>(base)
+        })??;
         self.changed.notify_waiters();
         Ok(AppendAck::new(Some(base)))
     }
@@ -465,11 +504,26 @@ impl Engine for FakeEngine {
 
     fn create_topic(&self, spec: TopicSpec) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let logs = (0..spec.partitions).map(|_| Log::default()).collect();
-            match self.state.lock().topics.insert(spec.name, logs) {
-                None => Ok(()),
-                Some(_) => Err(Error::new(ErrorKind::TopicAlreadyExists, "it exists")),
+            let topics = &mut self.state.lock().topics;
+            if topics.contains_key(&spec.name) {
+                return Err(Error::new(ErrorKind::TopicAlreadyExists, "it exists"));
             }
+            topics.insert(spec.name, (0..spec.partitions).map(|_| Log::default()).collect());
+            Ok(())
+        })
+    }
+
+    fn add_partitions(&self, name: Topic, total: u32) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.grow(name.as_str(), total as usize);
+            Ok(())
+        })
+    }
+
+    fn trim(&self, at: TopicPartition, before: i64) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.evict(at.topic.as_str(), at.partition, before);
+            Ok(())
         })
     }
 

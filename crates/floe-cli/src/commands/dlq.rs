@@ -12,7 +12,10 @@ use floe::{
 };
 use serde_json::{Value, json};
 
-use super::{selection::parse_filter, with_reader};
+use super::{
+    selection::{FILTER_HELP, parse_filter},
+    with_reader,
+};
 use crate::{
     escape,
     exit::{Failure, Outcome},
@@ -39,6 +42,7 @@ struct Sent {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DlqCommand {
     /// List dead letters with their origins and errors
+    #[command(after_long_help = FILTER_HELP)]
     List {
         /// Dead-letter topic
         topic: String,
@@ -50,6 +54,7 @@ pub(crate) enum DlqCommand {
         expression: Option<String>,
     },
     /// Replay dead letters: send each record once to the topic of its origin
+    #[command(after_long_help = FILTER_HELP)]
     Replay {
         /// Dead-letter topic
         topic: String,

@@ -31,7 +31,7 @@ const RECORD: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// Make no topic, and write nothing
+    /// Leave out the steps that create a topic and write a record
     #[arg(long)]
     read_only: bool,
 }

@@ -15,7 +15,11 @@ use floe::{
 };
 use serde_json::json;
 
-use super::{export_file::ExportWriter, selection::parse_filter, with_reader};
+use super::{
+    export_file::ExportWriter,
+    selection::{FILTER_HELP, parse_filter},
+    with_reader,
+};
 use crate::{
     commands::gaps::GapTally,
     exit::{Failure, Outcome},
@@ -25,13 +29,14 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
+#[command(after_long_help = FILTER_HELP)]
 pub(crate) struct ExportArgs {
     /// Topic to read
     topic: String,
     /// File to write: JSON lines, compressed with zstd; it has its name only once it is complete
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Export only the records that this expression selects
+    /// Export only the records that this expression selects, such as 'key = "ada" and .order.total > 10'
     #[arg(long = "where", value_name = "EXPR")]
     expression: Option<String>,
     /// Replace FILE if it exists

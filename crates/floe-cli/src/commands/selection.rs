@@ -5,6 +5,18 @@ use floe::filter::Filter;
 
 use crate::exit::{Failure, Outcome};
 
+/// The language of --where, at the end of the help of each command that has it.
+pub(crate) const FILTER_HELP: &str = r#"Expressions of --where:
+  key = "ada"                  the key is this text; also !=
+  value ~ "coffee"             the value contains this text; also !~
+  .order.total > 10            the value is JSON with such a number; also >=, < and <=
+  .items[].sku = "c-1"         one of the elements has this field
+  header.origin = "web"        a header has this value
+  @ > -1h, @ < 2026-01-01      by time
+  partition = 3, offset < 100  by place
+  key                          there is a key; the same with a path or a header
+  A and B, A or B, not A, (A)  several of them"#;
+
 /// Parses the expression of --where.
 ///
 /// # Errors
@@ -19,11 +31,10 @@ pub(crate) fn parse_filter(text: &str) -> Outcome<Filter> {
 /// Options that select records.
 #[derive(Debug, Args)]
 pub(crate) struct SelectionArgs {
-    /// Only records for which the expression holds, such as 'key = "ada" and .order.total > 10'; docs/console.md has the
-    /// language
+    /// Print only the records that this expression selects, such as 'key = "ada" and .order.total > 10'
     #[arg(long = "where", value_name = "EXPR")]
     expression: Option<String>,
-    /// Only records whose value contains the text
+    /// Print only the records whose value contains this text
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     grep: Option<String>,
 }
@@ -64,5 +75,20 @@ mod tests {
         assert!(filter(None, None).unwrap().is_none());
         let failure = filter(Some("key = "), None).unwrap_err();
         assert!(failure.exit_code() == 2 && failure.message().contains("byte 6"), "{}", failure.message());
+    }
+
+    #[test]
+    fn expressions_of_the_help_are_in_the_language() {
+        for line in FILTER_HELP.lines().skip(1) {
+            let examples = line.trim().split("  ").next().unwrap();
+            for example in examples.split(", ") {
+                let words = example.split(' ').map(|word| match word.trim_matches(['(', ')']) {
+                    "A" | "B" => word.replace(['A', 'B'], "key"),
+                    _ => word.to_owned(),
+                });
+                let expression = words.collect::<Vec<_>>().join(" ");
+                assert!(Filter::parse(&expression).is_ok(), "{expression:?} of {line:?}");
+            }
+        }
     }
 }

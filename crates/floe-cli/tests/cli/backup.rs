@@ -89,11 +89,11 @@ fn refusals_leave_everything_as_it_is() {
     fs::write(dir.path().join("x.partial/file"), b"x").unwrap();
     dir.run(&["backup", "x"]).code(2).mentions("cut short left it behind");
 
-    // A store in use is not copied.
-    let mut child = dir.start(&["consume", "t", "--from", "beginning"]);
+    // A backup in use is not restored.
+    let mut child = dir.start(&["consume", "t", "--from", "beginning", "--url", "embedded:saved"]);
     let mut first = [0];
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut first).unwrap();
-    let run = dir.run(&["backup", "y"]);
+    let run = dir.run(&["restore", "saved", "--url", "embedded:y"]);
     assert_eq!(run.code, Some(1), "{}", run.stderr);
     assert!(run.stderr.contains("store_in_use") && !dir.path().join("y").exists(), "{}", run.stderr);
     drop(child);

@@ -300,6 +300,28 @@ fn records_that_retention_took_from_the_source_are_told() {
     copy(&dir, &["embedded:a#t", "embedded:b#t"]).ok().mentions("copied 0 records");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_mirror_whose_source_was_trimmed_tells_the_gap() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let dir = Dir::new();
+    dir.run(&["topic", "create", "t", "--url", "embedded:a"]).ok();
+    let produce = |lines: &[u8]| dir.feed(&["produce", "t", "--url", "embedded:a"], lines).ok();
+    produce(b"0\n1\n2\n");
+    copy(&dir, &["embedded:a#t", "embedded:b#t"]).ok();
+    produce(b"3\n4\n5\n");
+    dir.run(&["topic", "trim", "t", "--before", "5", "--yes", "--url", "embedded:a"]).ok();
+    let mut child = dir.start(&["copy", "embedded:a#t", "embedded:b#t", "--follow"]);
+    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut told = String::new();
+    std::io::BufRead::read_line(&mut stderr, &mut told).unwrap();
+    assert!(told.starts_with("error: ") && told.contains("offsets 3 to 4 (gap)"), "{told}");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let run = child.wait_with_output().unwrap();
+    assert_eq!(run.status.code(), Some(7));
+}
+
 #[test]
 fn verification_finds_damaged_and_missing_records() {
     let dir = source(1, 100);

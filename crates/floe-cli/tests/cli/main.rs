@@ -2,6 +2,7 @@
 
 mod access;
 mod backup;
+mod backup_live;
 mod bench;
 mod check_history;
 mod cluster;
@@ -9,6 +10,7 @@ mod completion;
 mod config;
 mod consume;
 mod copy;
+mod copy_batches;
 mod damage;
 mod dlq;
 mod doctor;

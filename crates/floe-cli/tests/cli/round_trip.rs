@@ -1,9 +1,10 @@
 //! Records that leave a topic as text and come back, and records that are selected.
 
 use floe_server::testkit::TestServer;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::support::Dir;
+use crate::{cluster::Cluster, support::Dir};
 
 /// Records with every kind of key, value and header, as JSON lines.
 fn records() -> String {
@@ -87,6 +88,81 @@ async fn records_come_back_as_they_were_over_the_network() {
     let url = format!("fluvio://{}", server.fluvio_address());
     comes_back(&Dir::new(), &url, "jsonl");
     server.stop().await.unwrap();
+}
+
+/// Reading removes, so that each topic is read once; keys, values, headers and times come back.
+#[test]
+fn records_come_back_as_they_were_over_walrus() {
+    let (dir, cluster) = (Dir::new(), Cluster::start());
+    let url = cluster.walrus_url();
+    let run = |args: &[&str], input: &[u8]| dir.feed(&[&["--url", &url], args].concat(), input).ok().stdout;
+    for topic in ["from", "to"] {
+        run(&["topic", "create", topic], b"");
+    }
+    // One partition, so that the times give the order.
+    let sent = contents(records().as_bytes()).into_iter().map(|mut record| {
+        record["partition"] = 0.into();
+        record
+    });
+    let mut sent: Vec<Value> = sent.collect();
+    sent.sort_by_key(|record| record["timestamp"].as_i64());
+    let lines: String = sent.iter().map(|record| format!("{record}\n")).collect();
+    run(&["produce", "from", "--input", "jsonl", "--keep-timestamps"], lines.as_bytes());
+    let read = run(&["consume", "from", "-e", "-o", "jsonl"], b"");
+    run(&["produce", "to", "--input", "jsonl", "--keep-timestamps"], &read);
+    assert_eq!(contents(&run(&["consume", "to", "-e", "-o", "jsonl"], b"")), sent);
+}
+
+/// Any bytes as `consume` writes them: text where they are text.
+fn any_bytes() -> impl Strategy<Value = Value> {
+    let text = "\\PC{0,12}|[\\x00-\\x1f\"\\\\,\r\n]{0,6}".prop_map(Value::from);
+    let bytes = prop::collection::vec(any::<u8>(), 0..24).prop_map(|bytes| match String::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(bytes) => {
+            let encoded =
+                base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes.into_bytes());
+            json!({ "b64": encoded })
+        }
+    });
+    prop_oneof![text, bytes]
+}
+
+fn any_record() -> impl Strategy<Value = Value> {
+    let header =
+        ("[a-z ]{1,5}", any_bytes()).prop_map(|(name, value)| json!({ "name": name, "value": value }));
+    let headers = prop::collection::vec(header, 0..4);
+    (0..2, prop::option::of(any_bytes()), any_bytes(), headers).prop_map(|(partition, key, value, headers)| {
+        json!({ "partition": partition, "key": key, "value": value, "headers": headers })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    /// consume → produce → consume is the identity.
+    #[test]
+    fn any_records_come_back_as_they_were(all in prop::collection::vec(any_record(), 1..40)) {
+        let dir = Dir::new();
+        for topic in ["from", "to"] {
+            dir.run(&["topic", "create", topic, "--partitions", "2"]).ok();
+        }
+        let lines = all.iter().zip(1_700_000_000_000_i64..).map(|(record, time)| {
+            let mut record = record.clone();
+            record["timestamp"] = time.into();
+            format!("{record}\n")
+        });
+        let sent: String = lines.collect();
+        let produce = |topic: &str, input: &[u8]| {
+            let args = ["produce", topic, "--input", "jsonl", "--keep-timestamps", "--keep-partitions"];
+            dir.feed(&args, input).ok();
+        };
+        let read = |topic: &str| dir.run(&["consume", topic, "-e", "-o", "jsonl"]).ok().stdout;
+        produce("from", sent.as_bytes());
+        let first = read("from");
+        prop_assert_eq!(contents(&first), contents(sent.as_bytes()));
+        produce("to", &first);
+        prop_assert_eq!(contents(&read("to")), contents(&first));
+    }
 }
 
 #[test]

@@ -121,9 +121,8 @@ fn a_plain_consumer_hears_of_the_members() {
     dir.run(&["consume", "orders", "--shared", "--url", &url]).code(2);
 }
 
-/// A name belongs to one member, and each topic has one.
 #[test]
-fn a_named_consumer_of_two_topics_is_two_members() {
+fn a_named_consumer_of_two_topics_is_one_member() {
     let dir = Dir::new();
     let (_server, addresses) = serve::start(&dir, &["--data", "data"]);
     let url = format!("fluvio://{}", addresses["fluvio_sc"].as_str().unwrap());
@@ -134,11 +133,15 @@ fn a_named_consumer_of_two_topics_is_two_members() {
     let mut command = dir.command(&["consume", "orders", "returns", "--url", &url, "-g", "billing"]);
     command.args(["--shared", "--instance", "worker-1", "--from", "beginning"]);
     let output = File::create(dir.path().join("0.out")).unwrap();
-    let _member = Running::of(command.stdout(output).stderr(Stdio::null()).spawn().unwrap());
+    let mut member = Running::of(command.stdout(output).stderr(Stdio::null()).spawn().unwrap());
     let sent: BTreeSet<_> = ["orders", "returns"].map(str::to_owned).into();
     until("a record of each topic", || handled(&dir) == sent);
     let group = dir.run(&["group", "describe", "billing", "--url", &url, "-o", "json"]).ok().json();
     let members = group["members"].as_array().unwrap();
-    let names: BTreeSet<_> = members.iter().map(|member| member["instance"].as_str().unwrap()).collect();
-    assert_eq!(names, ["worker-1/orders", "worker-1/returns"].into());
+    assert_eq!((members.len(), &members[0]["instance"]), (1, &"worker-1".into()), "{group}");
+    assert_eq!(members[0]["topics"], serde_json::json!(["orders", "returns"]), "{group}");
+    let owned = group["partitions"].as_array().unwrap().iter().map(|at| &at["member"]);
+    assert!(owned.clone().count() == 2 && owned.clone().all(|id| *id == members[0]["id"]), "{group}");
+    kill_process(Pid::from_child(&member), Signal::INT).unwrap();
+    assert_eq!(member.wait().unwrap().code(), Some(130));
 }

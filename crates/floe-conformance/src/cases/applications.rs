@@ -1,10 +1,17 @@
 //! Typed payloads, processors, dead letters and outboxes.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use floe::{
     ErrorKind, Message, Record, RetryPolicy, Topic,
-    consumer::{OnUndecodable, StartAt, Undecodable},
+    consumer::{Membership, OnUndecodable, StartAt, Undecodable},
     dead_letter::{DeadLetter, RecordOrigin},
     processor::{DeadLetters, Failure, ProcessorBuilder},
 };
@@ -207,6 +214,52 @@ pub(crate) async fn processor_resumes_where_it_stopped(c: &Context) -> Outcome {
     }
     let expected: Vec<_> = (0..3).flat_map(|round| numbered(&format!("round-{round}"), 0..20)).collect();
     check_eq!(texts(&c.read_to_end(&to).await?), expected, "values produced");
+    Ok(())
+}
+
+/// A handler makes another value of the same record each time: a process that takes over must send what was recorded.
+pub(crate) async fn recorded_outputs_are_those_of_one_call(c: &Context) -> Outcome {
+    const COUNT: usize = 40;
+    let (from, to) = (c.topic().await?, c.topic().await?);
+    c.send(&from, numbered("order", 0..COUNT)).await?;
+    let calls = Arc::new(AtomicU32::new(0));
+    let (group, log) = (c.group(), c.topic_name());
+    let start = || {
+        let calls = Arc::clone(&calls);
+        c.client()
+            .processor(&from, &to)
+            .group(group.as_str())
+            .recorded_in(&log)
+            .shared_as(Membership::new().session(Duration::from_secs(5)).instance("worker"))
+            .commit_interval(Duration::from_secs(600))
+            .dead_letters(DeadLetters::Stop)
+            .map(move |message: Message| {
+                let call = calls.fetch_add(1, Ordering::SeqCst);
+                async move {
+                    let made = [1, 2]
+                        .map(|index| Record::new(format!("{} {call} {index}", text(&message.value)).into()));
+                    Ok(Vec::from(made))
+                }
+            })
+    };
+    let stored = async || {
+        let marks = c.client().admin().watermarks(to.partition(0)).await?;
+        Ok::<_, floe::Error>(marks.records())
+    };
+    // It is dropped within its work.
+    let first = tokio::spawn(start().run(std::future::pending()));
+    eventually("some records are made", || async { Ok(stored().await? >= 10) }).await?;
+    first.abort();
+    let second = start().start().await?;
+    eventually("all records are made", || async { Ok(stored().await? >= 2 * COUNT as u64) }).await?;
+    check_eq!(second.stop().await?.left.len(), 0, "records left");
+    let made = texts(&c.read_to_end(&to).await?);
+    check_eq!(made.len(), 2 * COUNT, "records made: {made:?}");
+    for (order, pair) in numbered("order", 0..COUNT).iter().zip(made.chunks(2)) {
+        let call = pair.first().and_then(|value| value.strip_suffix(" 1")).unwrap_or_default();
+        check!(call.starts_with(&format!("{order} ")), "{pair:?} of {order}");
+        check_eq!(pair.last(), Some(&format!("{call} 2")), "the second record of {order}");
+    }
     Ok(())
 }
 

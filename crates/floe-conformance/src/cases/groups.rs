@@ -110,6 +110,56 @@ pub(crate) async fn shared_members_take_over_when_one_leaves(c: &Context) -> Out
     Ok(())
 }
 
+/// The owners of the partitions of a topic.
+async fn owners(c: &Context, group: &str, topic: &Topic) -> floe::Result<Vec<Option<String>>> {
+    let described = c.client().groups().describe(group).await?;
+    Ok(described.partitions.into_iter().filter(|at| at.at.topic == *topic).map(|at| at.member).collect())
+}
+
+pub(crate) async fn shared_members_of_two_topics_keep_the_numbers_together(c: &Context) -> Outcome {
+    let (one, other, group) = (c.topic_with(2).await?, c.topic_with(2).await?, c.group());
+    ten_each(c, &one, 2).await?;
+    ten_each(c, &other, 2).await?;
+    let mut members = Vec::new();
+    for _ in 0..2 {
+        let first = join(c, &one, &group).await?;
+        let second = c.client().consumer(&other).ack_mode(AckMode::Explicit).shared_with(&first);
+        let second = second.start().await?;
+        members.extend([first, second]);
+    }
+    let mut handled = [Handled::new(), Handled::new()];
+    for turn in 0..2000 {
+        for (at, member) in members.iter_mut().enumerate() {
+            step(member, &mut handled[at % 2]).await?;
+        }
+        let found = (owners(c, &group, &one).await?, owners(c, &group, &other).await?);
+        let is_shared = found.0.first() != found.0.last() && found.0 == found.1;
+        if is_shared && handled.iter().all(|handled| handled.len() == 20) {
+            break;
+        }
+        check!(turn < 1999, "the partitions of one number never came together: {found:?}");
+    }
+    // A close gives up one topic, whose records go on elsewhere, and the other goes on.
+    members.remove(1).close().await?;
+    ten_each(c, &one, 2).await?;
+    ten_each(c, &other, 2).await?;
+    for _ in 0..2000 {
+        for (at, member) in members.iter_mut().enumerate() {
+            step(member, &mut handled[at / 2]).await?;
+        }
+        if handled.iter().all(|handled| handled.len() == 40) {
+            break;
+        }
+    }
+    check_eq!((handled[0].len(), handled[1].len()), (40, 40), "records of both topics");
+    let times = handled.iter().flat_map(Handled::values);
+    check!(times.clone().all(|times| *times == 1), "a record came twice, and no member was killed");
+    for member in members {
+        member.close().await?;
+    }
+    Ok(())
+}
+
 pub(crate) async fn shared_positions_outlast_the_members(c: &Context) -> Outcome {
     let (topic, group) = (c.topic().await?, c.group());
     c.send(&topic, numbered("record", 0..10)).await?;

@@ -104,6 +104,7 @@ macro_rules! with_every_case {
             groups {
                 shared_members_divide_the_partitions: commit_offsets dense_offsets partitions;
                 shared_members_take_over_when_one_leaves: commit_offsets dense_offsets partitions;
+                shared_members_of_two_topics_keep_the_numbers_together: commit_offsets dense_offsets partitions;
                 shared_positions_outlast_the_members: commit_offsets dense_offsets partitions;
                 shared_groups_are_administered: commit_offsets dense_offsets partitions;
             }
@@ -182,6 +183,7 @@ macro_rules! with_every_case {
                 processor_keeps_the_order_of_keys: keys;
                 processor_failures_become_dead_letters: headers;
                 processor_resumes_where_it_stopped: commit_offsets offsets;
+                recorded_outputs_are_those_of_one_call: commit_offsets dense_offsets headers partitions;
                 outbox_delivers_in_order:;
                 outbox_restarts_lose_and_duplicate_nothing: offsets shared_reads;
             }

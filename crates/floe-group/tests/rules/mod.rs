@@ -17,8 +17,10 @@ pub(crate) fn check(
         assert!(same.partitions() == after.partitions() && same.members() == after.members(), "{}", told());
     }
     for (partition, state) in after.partitions() {
-        let is_member = |id: MemberId| after.members().contains_key(&id);
-        assert!(state.owner.is_none_or(is_member) && state.target.is_none_or(is_member), "{}", told());
+        let reads = |id: MemberId| {
+            after.members().get(&id).is_some_and(|member| member.topics.contains_key(&partition.topic))
+        };
+        assert!(state.owner.is_none_or(reads) && state.target.is_none_or(reads), "{}", told());
         assert!(state.owner.is_some() || state.target.is_none(), "free with a target: {}", told());
         let Some(old) = before.partitions().get(partition) else { continue };
         assert!(state.lease >= old.lease, "leases rise: {}", told());

@@ -7,7 +7,7 @@ import { lineChart, sparkline } from '../charts.js';
 import { count, num, visible, plural, duration, NONE } from '../format.js';
 import { serverNow } from '../state.js';
 import { time } from '../times.js';
-import { title, table, sortable, empty, errorBox, tag, deleteDialog, note, readOnlyNote } from '../ui.js';
+import { title, sortable, empty, errorBox, tag, deleteDialog, note, readOnlyNote } from '../ui.js';
 import { resetDialog } from './reset.js';
 
 export default function mount({ root, params, signal }) {
@@ -67,7 +67,7 @@ function partitions(data) {
     { label: 'Lag, 15 min', cls: 'c2' }, ...(shared ? [{ label: 'Member', cls: 'c3', by: (p) => p.instance ?? p.member }] : []), { label: 'Committed', cls: 'c3', by: (p) => p.committed_at }];
   const row = (p) => ({ key: `${p.topic}/${p.partition}`, cells: [
     h('a', { href: topicPath(p.topic) }, visible(p.topic)), p.partition, p.next_offset === null ? h('span', { class: 'muted' }, 'none') : p.next_offset, p.high_watermark, lag(p),
-    sparkline(p.lag_history ?? [], `lag of partition ${p.partition}`), ...(shared ? [owner(p)] : []), time(p.committed_at)] });
+    p.lag_history ? sparkline(p.lag_history, `lag of partition ${p.partition}`) : NONE, ...(shared ? [owner(p)] : []), time(p.committed_at)] });
   const details = data?.partition_details ?? [];
   if (data && details.length === 0) return empty('The group has no partitions.', 'It has stored no offset yet.');
   return sortable(`Partitions of the group ${data?.name ?? ''}`, cols, details, row, { cls: 'names' });
@@ -89,7 +89,8 @@ function members(data) {
   if (data.members_detail.length === 0) {
     return [h('h2', null, 'Members'), empty('No member is connected.', 'Lag grows until a consumer of the group starts.')];
   }
-  const cols = [{ label: 'Member' }, { label: 'Instance', cls: 'c2' }, { label: 'Topics', cls: 'c3' }, { label: 'Partitions', num: true }, { label: 'Session', num: true, cls: 'c1' }, { label: 'Heard' }];
-  return [h('h2', null, 'Members'), table('Members', cols, data.members_detail.map((m) => ({ key: m.id, cells: [
-    h('span', { class: 'mono' }, visible(m.id)), m.instance === null ? NONE : visible(m.instance), m.topics.map((t, i) => [i ? ', ' : '', visible(t)]), num(m.partitions), duration(m.session_ms / 1000), time(m.heard_at)] })))];
+  const cols = [{ label: 'Member', by: (m) => m.id }, { label: 'Instance', cls: 'c2', by: (m) => m.instance }, { label: 'Topics', cls: 'c3', by: (m) => m.topics.join(' ') },
+    { label: 'Partitions', num: true, by: (m) => m.partitions }, { label: 'Session', num: true, cls: 'c1', by: (m) => m.session_ms }, { label: 'Heard', by: (m) => m.heard_at }];
+  return [h('h2', null, 'Members'), sortable(`Members of the group ${data.name}`, cols, data.members_detail, (m) => ({ key: m.id, cells: [
+    h('span', { class: 'mono' }, visible(m.id)), m.instance === null ? NONE : visible(m.instance), m.topics.map((t, i) => [i ? ', ' : '', visible(t)]), num(m.partitions), duration(m.session_ms / 1000), time(m.heard_at)] }))];
 }

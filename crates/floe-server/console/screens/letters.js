@@ -19,9 +19,8 @@ function list(root, signal) {
   title('Dead letters');
   const view = { data: null, error: null };
   const open = h('input', { type: 'text', required: true, autocomplete: 'off', spellcheck: 'false', 'data-search': true });
-  const other = h('form', { class: 'toolbar', onsubmit: (event) => { event.preventDefault(); navigate(lettersPath(open.value.trim()) ?? '/dead-letters'); } },
-    field('Another topic', open), h('button', { type: 'submit' }, 'Open'));
-  other.owned = true;
+  const other = own(h('form', { class: 'toolbar', onsubmit: (event) => { event.preventDefault(); navigate(lettersPath(open.value.trim()) ?? '/dead-letters'); } },
+    field('Another topic', open), h('button', { type: 'submit' }, 'Open')));
   const draw = () => render(root, h('div', { class: 'page-head' }, h('h1', null, 'Dead letters')),
     h('p', { class: 'muted lead' }, 'Records that a processor failed to process, with the error and the origin of each.'),
     h('div', { class: 'slot-error' }, view.error ? errorBox(view.error) : null), topics(view.data), other);

@@ -3,7 +3,7 @@ import { h, fill } from '../dom.js';
 import { post, groupApi } from '../api.js';
 import { positionPicker } from '../position.js';
 import { num, count, plural, visible } from '../format.js';
-import { modal, field, options, errorBox, table, note, empty } from '../ui.js';
+import { modal, field, options, errorBox, sortable, note, empty } from '../ui.js';
 
 export function resetDialog(group, data, done) {
   modal(h('span', null, 'Reset offsets of ', visible(group)), (close) => {
@@ -65,9 +65,9 @@ function changes(list) {
     const n = Number(c.records);
     return n === 0 ? 'no change' : n < 0 ? [count(-n), ' come again'] : [count(n), ' are skipped'];
   };
-  const rows = list.map((c) => ({ key: `${c.topic}/${c.partition}`, cells: [c.partition, c.from ?? 'none', c.to, effect(c)] }));
+  const cols = [{ label: 'Partition', num: true, by: (c) => c.partition }, { label: 'From', num: true, by: (c) => c.from }, { label: 'To', num: true, by: (c) => c.to }, { label: 'Records', num: true, by: (c) => c.records }];
   const sum = list.reduce((total, c) => total + Number(c.records ?? 0), 0);
-  return [table('Changes', [{ label: 'Partition', num: true }, { label: 'From', num: true }, { label: 'To', num: true }, { label: 'Records', num: true }], rows),
+  return [sortable('Changes', cols, list, (c) => ({ key: `${c.topic}/${c.partition}`, cells: [c.partition, c.from ?? 'none', c.to, effect(c)] })),
     h('p', { class: 'muted' }, sum < 0 ? `${num(-sum)} records come again in total.` : sum > 0 ? `${num(sum)} records are skipped in total.` : 'No records are skipped or repeated in total.')];
 }
 

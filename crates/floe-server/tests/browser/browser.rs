@@ -14,9 +14,13 @@ use fantoccini::{
     elements::Element,
     key::Key,
 };
+use floe::ErrorKind;
 use floe_server::{ConsoleOptions, ServeOptions, testkit::TestServer};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
+
+/// Topics of the journeys.
+const TOPICS: [&str; 2] = ["orders", "orders-dlq"];
 
 /// Longest wait for an element.
 const WAIT: Duration = Duration::from_secs(20);
@@ -25,6 +29,8 @@ const WAIT: Duration = Duration::from_secs(20);
 pub(crate) struct Driver {
     process: Child,
     port: u16,
+    /// Engine of the pages that are opened.
+    pub(crate) url: String,
 }
 
 impl Driver {
@@ -41,7 +47,7 @@ impl Driver {
             .filter(|line| line.contains("successfully"))
             .find_map(|line| line.split("on port ").nth(1)?.trim_end_matches('.').parse().ok())
             .expect("the port of chromedriver");
-        Self { process, port }
+        Self { process, port, url: "memory:".to_owned() }
     }
 
     /// Opens a window of this size.
@@ -87,7 +93,24 @@ impl Page {
     }
 
     pub(crate) async fn open_with(driver: &Driver, console: ConsoleOptions) -> Self {
-        Self::over(driver, "memory:", console).await
+        let page = Self::over(driver, &driver.url, console).await;
+        // A cluster keeps what an earlier test has left.
+        let client = page.server.client();
+        let admin = client.admin();
+        if driver.url != "memory:" {
+            for topic in TOPICS {
+                let gone = admin.delete_topic(topic).await;
+                gone.or_else(|error| match error.kind() {
+                    ErrorKind::TopicNotFound => Ok(()),
+                    _ => Err(error),
+                })
+                .unwrap();
+            }
+            for stored in admin.committed_offsets(Some("billing")).await.unwrap() {
+                admin.forget_committed_offset("billing", stored.at).await.unwrap();
+            }
+        }
+        page
     }
 
     /// Opens the console of another engine.
@@ -197,6 +220,19 @@ impl Page {
 
     pub(crate) async fn run(&self, script: &str) -> Value {
         self.browser.execute(script, Vec::new()).await.unwrap()
+    }
+
+    /// Waits until a script returns this.
+    pub(crate) async fn wait_for(&self, script: &str, wanted: impl Into<Value>) {
+        let (wanted, mut seen) = (wanted.into(), Value::Null);
+        for _ in 0..200 {
+            seen = self.run(script).await;
+            if seen == wanted {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{script} is {seen}, not {wanted}");
     }
 
     pub(crate) async fn screenshot(&self, path: &Path) {

@@ -217,6 +217,29 @@ pub(crate) async fn ten_thousand_topics_are_searched(driver: &Driver) {
     assert!(page.count("topic-row").await <= 500);
     page.enter("topic-search", "topic-09876").await;
     page.wait_for_text("topic-row", "topic-09876").await;
+    // The list is rendered anew with what was found, and the next letter goes to the field still.
+    let focused = "return document.activeElement.dataset.testid || ''";
+    assert_eq!(page.run(focused).await, "topic-search");
+    page.close().await;
+}
+
+pub(crate) async fn ten_thousand_partitions_are_paged_and_searched(driver: &Driver) {
+    let page = Page::open(driver).await;
+    page.topic("orders", 10_000).await;
+    page.goto("/topics/orders/partitions").await;
+    page.wait_for_text("next-page", "Next").await;
+    let rows = "return document.querySelectorAll('.list tbody tr').length";
+    assert_eq!(page.run(rows).await, 100);
+    let first = "return document.querySelector('.list tbody tr')?.innerText.trim().split(/\\s/)[0]";
+    page.click("next-page").await;
+    page.wait_for(first, "100").await;
+    page.enter("list-search", "9876").await;
+    page.wait_for(first, "9876").await;
+    assert_eq!(page.run(rows).await, 1);
+    let focused = "return document.activeElement.dataset.testid || ''";
+    assert_eq!(page.run(focused).await, "list-search", "the next letter goes to the field");
+    page.enter("list-search", "none").await;
+    page.wait_for(rows, 0).await;
     page.close().await;
 }
 

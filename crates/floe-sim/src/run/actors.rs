@@ -1,6 +1,6 @@
 //! Starts the clients of a run: producers, consumers, members of shared groups, processors, an outbox.
 
-use floe::{Client, simulation::Process};
+use floe::{Client, TopicSpec, engine::Engine as _, simulation::Process};
 use futures_util::FutureExt as _;
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
@@ -13,7 +13,7 @@ use crate::{
     power::CoordinationWay,
     processors::{Guarantee, Workers},
     produce::Producing,
-    share::{SharedRecords, Sharing},
+    share::{SECOND_TOPIC, SharedRecords, Sharing},
     swarm::MishapKinds,
 };
 
@@ -83,6 +83,8 @@ impl Run {
         if self.kind != Kind::Groups {
             return Ok((members, shared));
         }
+        let second = TopicSpec::new(SECOND_TOPIC).partitions(self.plan.partitions);
+        self.store.create_topic(second).await.map_err(|error| error.to_string())?;
         for number in 0..usize::try_from(self.plan.members).unwrap_or(1) {
             let are_long = self.simulation.misdeed.needs_absence();
             let (mishaps, client, woken) = self.start_process(number, quiet, are_long).await?;
@@ -114,6 +116,7 @@ impl Run {
     /// Starts the processors, each with a client of its own.
     pub(super) async fn start_workers(&mut self, quiet: &watch::Receiver<bool>) -> Result<Workers, String> {
         let (guarantee, most) = match self.kind {
+            Kind::ExactlyOnce if self.simulation.seed % 3 == 2 => (Guarantee::Recorded, 3),
             Kind::ExactlyOnce => (Guarantee::ExactlyOnce, 3),
             Kind::Applications => (Guarantee::AtLeastOnce, 1),
             _ => return Ok(Workers::new(Guarantee::AtLeastOnce)),

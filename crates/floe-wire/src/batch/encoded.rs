@@ -10,7 +10,7 @@ pub const PREFIX_LEN: usize = HEADER_LEN;
 
 /// One complete record batch: its bytes and its decoded header. Cloning copies pointers, never records.
 ///
-/// The header may differ from the bytes: [`EncodedBatch::with_base_offset`] and
+/// The header may differ from the bytes: [`EncodedBatch::with_base_offset`], [`EncodedBatch::with_producer`] and
 /// [`EncodedBatch::reissued`] replace only the header. Write [`EncodedBatch::prefix`] followed by
 /// [`EncodedBatch::rest`], or take [`EncodedBatch::to_bytes`].
 #[derive(Debug, Clone)]

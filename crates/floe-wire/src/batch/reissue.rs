@@ -1,9 +1,9 @@
-//! Reissues a received batch under another producer and compression.
+//! Reissues a received batch under another producer, as it is or with another compression.
 
 use super::{
     builder::{FinishOptions, seal},
     encoded::EncodedBatch,
-    header::{Attributes, BatchHeader, HEADER_LEN, MAX_BATCH_LEN},
+    header::{Attributes, BatchHeader, HEADER_LEN, MAX_BATCH_LEN, ProducerIdentity},
     records::Records,
     trailer::TrailerState,
 };
@@ -54,6 +54,32 @@ impl EncodedBatch {
             return Ok(self.with_other_header(header));
         }
         Ok(seal(header, buffer_of(&records)?, compression)?.dense())
+    }
+
+    /// Returns the batch under another producer, with base offset 0 and no leader epoch, as a producer sends it. All bytes
+    /// after the header are kept, compressed or not, and so are attributes, times and the offsets that the batch
+    /// occupies. The checksum is adapted without reading the records: a wrong one stays wrong.
+    ///
+    /// ```
+    /// use floe_wire::batch::{BatchBuilder, FinishOptions, ProducerIdentity};
+    ///
+    /// let mut builder = BatchBuilder::new(256);
+    /// builder.append(1_700_000_000_000, Some(b"k"), b"cat", &[])?;
+    /// let stored = builder.finish(FinishOptions::default())?.with_base_offset(40);
+    ///
+    /// let producer = ProducerIdentity { id: 7, epoch: 0, first_sequence: 12 };
+    /// let forwarded = stored.clone().with_producer(producer);
+    /// assert_eq!((forwarded.base_offset(), forwarded.header().producer), (0, producer));
+    /// assert_eq!(forwarded.rest(), stored.rest());
+    /// assert_eq!(forwarded.verify_checksum(), Ok(()));
+    /// # Ok::<(), floe_wire::WireError>(())
+    /// ```
+    #[must_use]
+    pub fn with_producer(self, producer: ProducerIdentity) -> Self {
+        let own = *self.header();
+        let mut header = BatchHeader { base_offset: 0, leader_epoch: -1, producer, ..own };
+        header.checksum = header.checksum_instead_of(&own, self.len() - HEADER_LEN);
+        self.with_header(header)
     }
 
     /// Returns whether the uncompressed records follow the header directly.
@@ -141,6 +167,38 @@ mod tests {
         bytes[in_a_value] ^= 1;
         let damaged = EncodedBatch::parse(bytes.into()).unwrap().reissued(options()).unwrap();
         assert!(matches!(damaged.verify_checksum(), Err(WireError::Checksum { .. })));
+    }
+
+    #[test]
+    fn another_producer_changes_the_header_alone() {
+        for codec in [Codec::None, Codec::Gzip, Codec::Lz4, Codec::Zstd] {
+            if !codec.is_compiled_in() {
+                continue;
+            }
+            let built = built(FinishOptions { producer: ProducerIdentity::NONE, ..as_another(codec) });
+            let bytes = built.with_base_offset(77).with_leader_epoch(3).to_bytes();
+            let stored = EncodedBatch::parse(bytes.clone()).unwrap();
+            let producer = ProducerIdentity { id: 99, epoch: 1, first_sequence: 1000 };
+            let forwarded = EncodedBatch::parse(stored.with_producer(producer).to_bytes()).unwrap();
+            assert_eq!(forwarded.verify_checksum(), Ok(()), "{codec:?}");
+            assert_eq!(forwarded.rest(), bytes.slice(HEADER_LEN..));
+            assert_eq!(forwarded.header().attributes.codec(), Ok(codec));
+            let expected: Vec<_> = stored_records(bytes.clone()).collect();
+            assert_eq!(stored_records(forwarded.to_bytes()).collect::<Vec<_>>(), expected);
+
+            let mut damaged = bytes.to_vec();
+            *damaged.last_mut().unwrap() ^= 1;
+            let damaged = EncodedBatch::parse(damaged.into()).unwrap().with_producer(producer);
+            assert!(matches!(damaged.verify_checksum(), Err(WireError::Checksum { .. })));
+        }
+    }
+
+    /// Contents and times of the records, without their offsets.
+    fn stored_records(
+        bytes: bytes::Bytes,
+    ) -> impl Iterator<Item = (Option<i64>, Option<bytes::Bytes>, bytes::Bytes)> {
+        let records = EncodedBatch::parse(bytes).unwrap().records().unwrap();
+        records.map(Result::unwrap).map(|record| (record.timestamp, record.key, record.value))
     }
 
     #[test]

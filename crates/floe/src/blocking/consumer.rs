@@ -42,11 +42,13 @@ impl<C: RecordDecoder> ConsumerBuilder<C> {
         group(group: impl Into<Arc<str>>);
         shared();
         shared_as(membership: Membership);
+        shared_with(consumer: &Consumer<impl Sized> => &consumer.inner);
         commit(policy: CommitPolicy);
         ack_mode(mode: AckMode);
         prefetch_bytes(bytes: usize);
         prefetch_records(records: usize);
         fetch_bytes(bytes: usize);
+        keep_stored();
         isolation(isolation: Isolation);
         stop_at_end();
         rate_limit(records_per_second: NonZeroU32);

@@ -38,13 +38,16 @@ macro_rules! wrapper {
     };
 }
 
-/// Defines the setters of a blocking builder: one for each row, which sets the same in the async builder.
+/// Defines the setters of a blocking builder: one for each row, which sets the same in the async builder. An argument that the
+/// async builder takes in another form is followed by that.
 macro_rules! settings {
-    ($builder:path: $($name:ident($($argument:ident: $type:ty)?);)*) => {
+    (@pass $argument:ident) => { $argument };
+    (@pass $argument:ident, $passed:expr) => { $passed };
+    ($builder:path: $($name:ident($($argument:ident: $type:ty $(=> $passed:expr)?)?);)*) => {
         $(
             #[doc = concat!("As [`", stringify!($builder), "::", stringify!($name), "`].")]
             pub fn $name(mut self, $($argument: $type)?) -> Self {
-                self.inner = self.inner.$name($($argument)?);
+                self.inner = self.inner.$name($(settings!(@pass $argument $(, $passed)?))?);
                 self
             }
         )*

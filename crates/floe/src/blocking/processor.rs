@@ -8,6 +8,7 @@ use crate::{
     payload::{Json, PayloadCodec, Raw},
     processor::{self, DeadLetters, Failure, Order, Outputs, ProcessorReport, ProcessorStats},
     producer,
+    topic::Topic,
 };
 
 wrapper! {
@@ -41,7 +42,10 @@ impl<I: PayloadCodec, O: PayloadCodec> ProcessorBuilder<I, O> {
         group(group: impl Into<Arc<str>>);
         shared();
         shared_as(membership: consumer::Membership);
+        shared_with(consumer: &super::Consumer<impl Sized> => &consumer.inner);
         exactly_once();
+        recorded();
+        recorded_in(changelog: impl Into<Topic>);
         concurrency(handlers: usize);
         order(order: Order);
         handler_timeout(limit: Duration);

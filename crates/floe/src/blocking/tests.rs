@@ -1,6 +1,13 @@
 //! Tests of the blocking API with the engine in memory, on plain threads.
 
-use std::{thread, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use super::{Client, OutboxBuilder};
 use crate::{
@@ -196,6 +203,28 @@ fn an_exactly_once_processor_runs_plain_functions() {
         let lengths = client.consumer("lengths").from(StartAt::Beginning).start().unwrap();
         let values: Vec<_> = lengths.take(3).map(|message| message.unwrap().value).collect();
         assert_eq!(values, ["1", "2", "4"]);
+        assert_eq!(running.stop().unwrap().handled, more);
+    }
+}
+
+#[test]
+fn a_recorded_processor_runs_plain_functions_that_are_not_deterministic() {
+    let client = client();
+    client.create_topic(TopicSpec::new("numbers")).unwrap();
+    client.producer("orders").start().unwrap().send_all(["a", "b", "c"]).unwrap();
+    let calls = Arc::new(AtomicU32::new(0));
+    for more in [3, 0] {
+        let calls = Arc::clone(&calls);
+        let running = client
+            .processor("orders", "numbers")
+            .recorded_in("numbers-log")
+            .payloads(Text, Text)
+            .map(move |_| Ok(Record::new(calls.fetch_add(1, Ordering::SeqCst).to_string())))
+            .start()
+            .unwrap();
+        let numbers = client.consumer("numbers").from(StartAt::Beginning).start().unwrap();
+        let values: Vec<_> = numbers.take(3).map(|message| message.unwrap().value).collect();
+        assert_eq!(values, ["0", "1", "2"]);
         assert_eq!(running.stop().unwrap().handled, more);
     }
 }

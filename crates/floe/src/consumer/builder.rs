@@ -1,5 +1,7 @@
 //! Configures and starts a consumer.
 
+mod sharing;
+
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
@@ -16,7 +18,7 @@ use super::{
     chunk::Chunk,
     commit::OffsetCommitter,
     fetch::{Fetch, FetchSettings, Outlet},
-    group::{self, MemberHandle, MemberSettings, Membership},
+    group::{MemberHandle, Membership, Sharing},
     partition::{AbortOnDrop, Partition},
     partition_discovery::PartitionOpener,
     prefetch_queue::PrefetchQueue,
@@ -40,9 +42,6 @@ use crate::{
 
 /// Partitions whose start position is looked up concurrently.
 const LOOKUPS: usize = 64;
-
-/// Longest name of a shared group, in bytes.
-const MAX_GROUP_LEN: usize = 255;
 
 /// Place where the offsets of a consumer go, if it has a group.
 enum Commits {
@@ -69,7 +68,7 @@ struct ConsumerSpec {
     partitions: Option<Vec<u32>>,
     mirror: Option<Arc<str>>,
     group: Option<Arc<str>>,
-    shared: Option<Membership>,
+    shared: Option<Sharing>,
     /// Set by a processor that handles its records exactly once.
     tasks: Option<Box<TaskKeeper>>,
     prefetch_bytes: usize,
@@ -106,6 +105,7 @@ impl ConsumerBuilder {
                     isolation: settings.isolation,
                     reconnect: all.waits(settings.max_attempts),
                     smartmodules: None,
+                    keeps_stored: false,
                     telemetry,
                 },
             },
@@ -195,8 +195,43 @@ impl<C> ConsumerBuilder<C> {
 
     /// As [`ConsumerBuilder::shared`], with settings of this member.
     pub fn shared_as(mut self, membership: Membership) -> Self {
-        self.spec.shared = Some(membership);
+        self.spec.shared = Some(Sharing::Alone(membership));
         self
+    }
+
+    /// Reads the topic as the same member of the shared group as another consumer, so that the partitions of one number of both
+    /// topics come to this process together, as far as both have them. The group and its settings are those of the other consumer,
+    /// which is started before with the same client; commit policy, start and all else are each consumer's own.
+    ///
+    /// Each of the consumers handles its own topic: it commits for that alone, a close gives up that topic only, and the last close
+    /// leaves the group. A failure of the member, such as [`ErrorKind::Fenced`], ends all of them; the deletion of a topic ends
+    /// its consumer.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> floe::Result<()> {
+    /// # use floe::{Client, TopicSpec};
+    /// # let client = Client::connect("memory:").await?;
+    /// # client.admin().create_topic(TopicSpec::new("orders").partitions(4)).await?;
+    /// # client.admin().create_topic(TopicSpec::new("returns").partitions(4)).await?;
+    /// let orders = client.consumer("orders").group("billing").shared().start().await?;
+    /// let returns = client.consumer("returns").shared_with(&orders).start().await?;
+    /// assert_eq!(client.groups().describe("billing").await?.members.len(), 1);
+    /// # returns.close().await?;
+    /// # orders.close().await
+    /// # }
+    /// ```
+    pub fn shared_with(mut self, consumer: &Consumer<impl Sized>) -> Self {
+        self.share(Sharing::of(consumer));
+        self
+    }
+
+    /// Sets the way to share, with the group of another member unless the application has chosen one.
+    pub(crate) fn share(&mut self, sharing: Sharing) {
+        if self.spec.group.is_none() {
+            self.spec.group = sharing.group();
+        }
+        self.spec.shared = Some(sharing);
     }
 
     /// Sets when offsets are stored. Has no effect without a group. Default: every 5 seconds, which bounds the records that
@@ -229,6 +264,13 @@ impl<C> ConsumerBuilder<C> {
     /// Sets the approximate bytes of one fetch from the engine. A larger batch is fetched whole. Default 1 MiB.
     pub fn fetch_bytes(mut self, bytes: usize) -> Self {
         self.spec.settings.fetch.fetch_bytes = bytes;
+        self
+    }
+
+    /// Keeps the bytes of stored batches, for [`RecordBatch::stored`](super::RecordBatch::stored). Compressed batches then take
+    /// memory in both forms. Default: not kept.
+    pub fn keep_stored(mut self) -> Self {
+        self.spec.settings.fetch.keeps_stored = true;
         self
     }
 
@@ -319,8 +361,8 @@ impl ConsumerSpec {
         self.settings.fetch.smartmodules =
             (!self.smartmodules.is_empty()).then(|| std::mem::take(&mut self.smartmodules).into());
         let partitions = self.find_partitions().await?;
-        if let Some(membership) = self.shared.take() {
-            self.start_shared(membership, partitions.len(), start).await
+        if let Some(sharing) = self.shared.take() {
+            self.start_shared(sharing, partitions.len(), start).await
         } else if capabilities.offsets {
             let positions = self.start_positions(&partitions, start).await?;
             self.start_numbered(&partitions, positions, capabilities)
@@ -360,8 +402,8 @@ impl ConsumerSpec {
         if start.needs_group() && self.group.is_none() {
             return invalid("a start at the stored offset needs a group");
         }
-        if let Some(membership) = &self.shared {
-            self.check_shared(membership, engine, capabilities)?;
+        if let Some(sharing) = &self.shared {
+            self.check_shared(sharing, engine, capabilities)?;
         }
         if self.group.is_some() && !capabilities.commit_offsets {
             return Err(Error::unsupported("stored consumer offsets", engine).with_topic(&self.topic));
@@ -376,30 +418,6 @@ impl ConsumerSpec {
             }
         }
         Ok(start)
-    }
-
-    fn check_shared(
-        &self,
-        membership: &Membership,
-        engine: &'static str,
-        capabilities: Capabilities,
-    ) -> Result<()> {
-        let invalid = |problem: &'static str| Err(Error::new(ErrorKind::InvalidConfig, problem));
-        if !capabilities.offsets || !capabilities.dense_offsets || !capabilities.commit_offsets {
-            return Err(Error::unsupported("shared groups", engine).with_topic(&self.topic));
-        }
-        match self.group.as_deref().map(str::len) {
-            None => return invalid("a shared consumer needs a group"),
-            Some(0..=MAX_GROUP_LEN) => {}
-            Some(_) => return invalid("the name of a shared group has at most 255 bytes"),
-        }
-        if self.partitions.is_some() || self.mirror.is_some() {
-            return invalid("the group assigns the partitions of a shared consumer: it cannot choose them");
-        }
-        if self.stop_at_end {
-            return invalid("a shared consumer has no end: its partitions come and go");
-        }
-        membership.check()
     }
 
     async fn find_partitions(&self) -> Result<Vec<u32>> {
@@ -476,34 +494,6 @@ impl ConsumerSpec {
             AbortOnDrop::spawn(opener.discover(known, self.group.clone()))
         });
         Ok(self.assemble(queue, partitions, Commits::Engine(stored), discovery))
-    }
-
-    /// Joins a shared group. The partitions come later, through the queue.
-    async fn start_shared(
-        self,
-        membership: Membership,
-        count: usize,
-        start: StartAt,
-    ) -> Result<ConsumerCore> {
-        let queue = PrefetchQueue::open_ended(self.prefetch_bytes, self.prefetch_records);
-        let opener = PartitionOpener {
-            engine: Arc::clone(self.client.engine()),
-            queue: Arc::clone(&queue),
-            topic: self.topic.clone(),
-            fetch: self.settings.fetch.clone(),
-            ack_mode: self.settings.ack_mode,
-            history: self.history(),
-        };
-        let settings = MemberSettings {
-            group: self.group.clone().unwrap_or_else(|| Arc::from("")),
-            membership,
-            commit: self.settings.commit,
-            start,
-            partitions: u32::try_from(count).unwrap_or(u32::MAX),
-            tasks: self.tasks.as_deref().cloned(),
-        };
-        let member = group::start(self.client.clone(), opener, settings).await?;
-        Ok(self.assemble(queue, Vec::new(), Commits::Member(member), None))
     }
 
     async fn start_unnumbered(

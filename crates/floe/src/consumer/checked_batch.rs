@@ -12,7 +12,7 @@ use floe_core::invariant;
 use floe_wire::{
     WireError,
     batch::{BorrowedRecord, EncodedBatch, MAX_SECTION_LEN, RecordView, Records, Renumbered},
-    compress::Decompressor,
+    compress::{Codec, Decompressor},
 };
 
 use super::gap::GapReason;
@@ -27,6 +27,8 @@ pub(super) struct CheckedBatch {
     /// Positioned at the first record.
     records: Records,
     exact: bool,
+    /// The batch as the engine stores it, if it was asked for and all of its records are here.
+    stored: Option<Box<EncodedBatch>>,
 }
 
 impl CheckedBatch {
@@ -58,6 +60,11 @@ impl CheckedBatch {
     #[inline]
     pub(super) fn is_exact(&self) -> bool {
         self.exact
+    }
+
+    /// The batch as the engine stores it.
+    pub(super) fn stored(&self) -> Option<&EncodedBatch> {
+        self.stored.as_deref()
     }
 
     /// The unread records of the received batch, which may go on after the last checked one.
@@ -149,12 +156,26 @@ impl ReceivedBatch {
         self.batch.memory
     }
 
+    /// Keeps the stored batch, unless its records are here only in part. Compressed, it takes memory of its own.
+    pub(super) fn keep(&mut self, stored: &EncodedBatch) {
+        let (batch, header) = (&mut self.batch, stored.header());
+        let offsets = (stored.base_offset(), stored.next_offset());
+        let is_all = (batch.from, batch.next) == offsets && batch.count == header.offset_span() as usize;
+        if is_all && batch.exact {
+            if header.attributes.codec() != Ok(Codec::None) {
+                batch.memory += stored.len();
+            }
+            batch.stored = Some(Box::new(stored.clone()));
+        }
+    }
+
     /// Completes the check. Returns the batch, or its readable parts and gaps where the records differ from the header.
     pub(super) fn check(self) -> Result<CheckedBatch, Vec<Found<CheckedBatch>>> {
         let Self { batch, is_walked } = self;
         if is_walked || batch.records.is_dense() {
             return Ok(batch);
         }
+        // The batch as a whole is of no use where its records have to be chosen.
         let CheckedBatch { from, next, memory, records, .. } = batch;
         Err(walk(&records, memory, from..i64::MAX, next, true).found)
     }
@@ -193,7 +214,7 @@ impl OpenedBatch {
     pub(super) fn whole(self) -> ReceivedBatch {
         let Self { records, memory, offsets } = self;
         let (from, next, count) = (offsets.start, offsets.end, records.record_count() as usize);
-        let batch = CheckedBatch { from, next, count, memory, records, exact: true };
+        let batch = CheckedBatch { from, next, count, memory, records, exact: true, stored: None };
         ReceivedBatch { batch, is_walked: false }
     }
 
@@ -302,6 +323,7 @@ pub(super) fn check_made(
         memory,
         records,
         exact: false,
+        stored: None,
     });
     Ok((checked, u32::try_from(count).map_or(true, |count| count >= claimed)))
 }
@@ -325,6 +347,6 @@ impl Run {
             records.next();
         }
         let (from, count, memory) = (self.from, self.count, std::mem::take(memory));
-        Some(CheckedBatch { from, next, count, memory, records, exact: true })
+        Some(CheckedBatch { from, next, count, memory, records, exact: true, stored: None })
     }
 }

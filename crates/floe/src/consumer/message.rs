@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     Record,
+    engine::EncodedBatch,
     telemetry::TraceContext,
     topic::{Topic, TopicPartition},
 };
@@ -264,6 +265,44 @@ impl RecordBatch {
     /// Returns an iterator over the records, borrowed: the fastest way to read them, because no reference count changes.
     pub fn borrowed(&self) -> impl Iterator<Item = BorrowedRecord<'_>> {
         self.batch.borrowed()
+    }
+
+    /// Returns the batch as the engine stores it, with the same records and a verified checksum, to forward it without encoding
+    /// them again: [`EncodedBatch::with_producer`] makes it a batch that can be appended anywhere. `None` unless the
+    /// consumer [keeps stored batches](super::ConsumerBuilder::keep_stored), and where only some of the records are here:
+    /// after a start in the middle of a batch, beside a gap, with SmartModules, on engines without offsets.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> floe::Result<()> {
+    /// use floe::{
+    ///     Client, TopicSpec,
+    ///     consumer::StartAt,
+    ///     engine::{Acks, AppendRequest, batch::ProducerIdentity},
+    ///     topic::Topic,
+    /// };
+    ///
+    /// let client = Client::connect("memory:").await?;
+    /// for name in ["orders", "mirror"] {
+    ///     client.admin().create_topic(TopicSpec::new(name)).await?;
+    /// }
+    /// client.producer("orders").start().await?.send("one coffee").await?;
+    ///
+    /// let consumer = client.consumer("orders").from(StartAt::Beginning).keep_stored().stop_at_end();
+    /// let mut consumer = consumer.start().await?;
+    /// while let Some(batch) = consumer.next_batch().await? {
+    ///     let stored = batch.stored().expect("all of the batch is wanted");
+    ///     let forwarded = stored.clone().with_producer(ProducerIdentity::NONE);
+    ///     let to = Topic::from("mirror").partition(batch.partition);
+    ///     client.engine().append(AppendRequest::new(to, forwarded, Acks::Leader)).await?;
+    /// }
+    /// # assert_eq!(client.admin().watermarks(Topic::from("mirror").partition(0)).await?.high, 1);
+    /// # consumer.close().await
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn stored(&self) -> Option<&EncodedBatch> {
+        self.batch.stored().filter(|_| self.taken == 0 && self.group.is_none())
     }
 
     /// Offset of the first record of the stored batch.

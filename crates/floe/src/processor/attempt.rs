@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 use super::{
-    exact::{Made, Slot},
+    exact::{Made, Settled, Slot},
     failure::Failure,
     handler::{self, Handler, HandlerError},
     key_queues::PendingRecord,
@@ -31,16 +31,16 @@ pub(super) struct AttemptRunner {
 
 /// Records on their way to the output.
 pub(super) enum Sent {
-    /// They are in flight.
-    Deliveries(Vec<Delivery>),
+    /// They are in flight. `dead`: they are the dead letter of the record.
+    Deliveries { made: Vec<Delivery>, dead: bool },
     /// The task of the partition has them, and tells how many it has sent; nothing, if it is lost.
-    ToTask(oneshot::Receiver<Result<u64>>),
+    ToTask(oneshot::Receiver<Result<Settled>>),
 }
 
 /// Outcome of an attempt.
 pub(super) enum AttemptOutcome {
     /// Records made from the record, or its dead letter, are on their way.
-    Sent { sent: Sent, dead: bool },
+    Sent(Sent),
     /// The attempt failed; the next one is due after this time.
     RetryAfter(Duration),
     /// Another member of the group may have the record, which the handler was dropped for.
@@ -82,12 +82,22 @@ impl AttemptRunner {
     }
 
     async fn attempt(&self, record: &mut PendingRecord) -> AttemptOutcome {
+        if let Some(slot) = &mut record.slot {
+            match slot.is_recorded().await {
+                Some(false) => {}
+                Some(true) => {
+                    let recorded = record.slot.take().map(|slot| to_task(slot, 0, (Vec::new(), false)));
+                    return recorded.map_or(AttemptOutcome::Lost, AttemptOutcome::Sent);
+                }
+                None => return AttemptOutcome::Lost,
+            }
+        }
         let telemetry = self.producer.telemetry();
         let PendingRecord { message, slot, .. } = &mut *record;
         let message = &*message;
         let made = telemetry.process_with(message, self.handle(message, slot), AttemptError::code).await;
         let failure = match made {
-            Ok(sent) => return AttemptOutcome::Sent { sent, dead: false },
+            Ok(sent) => return AttemptOutcome::Sent(sent),
             Err(AttemptError::Failed(failure)) => failure,
             Err(AttemptError::Fatal(error)) => return AttemptOutcome::Fatal(error),
         };
@@ -109,10 +119,10 @@ impl AttemptRunner {
         let reason = Reason { code: &code, text: &text, attempts: record.attempts };
         if let (Some(slot), Some(output)) = (record.slot.take(), self.dead_output) {
             let letter = writer.letter(message, &reason);
-            return AttemptOutcome::Sent { sent: to_task(slot, output, vec![letter]), dead: true };
+            return AttemptOutcome::Sent(to_task(slot, output, (vec![letter], true)));
         }
         match writer.enqueue(message, &reason).await {
-            Ok(delivery) => AttemptOutcome::Sent { sent: Sent::Deliveries(vec![delivery]), dead: true },
+            Ok(delivery) => AttemptOutcome::Sent(Sent::Deliveries { made: vec![delivery], dead: true }),
             Err(error) => AttemptOutcome::Fatal(error),
         }
     }
@@ -154,20 +164,19 @@ impl AttemptRunner {
             records.iter_mut().for_each(|record| self.producer.carry(record));
         }
         if let Some(slot) = slot.take() {
-            return Ok(to_task(slot, 0, records));
+            return Ok(to_task(slot, 0, (records, false)));
         }
         let mut deliveries = Vec::with_capacity(records.len());
         for record in records {
             deliveries.push(self.producer.enqueue(record).await?);
         }
-        Ok(Sent::Deliveries(deliveries))
+        Ok(Sent::Deliveries { made: deliveries, dead: false })
     }
 }
 
-/// Gives records to the task of their partition.
-fn to_task(slot: Slot, output: usize, records: Vec<Record>) -> Sent {
+/// Gives records to the task of their partition. For an input record that is recorded the task has them already.
+fn to_task(slot: Slot, output: usize, (records, dead): (Vec<Record>, bool)) -> Sent {
     let (done, told) = oneshot::channel();
-    // The slot of a task that is lost leads nowhere.
-    let _ = slot.send(Made { output, records, done });
+    slot.give(Made { output, dead, records, done });
     Sent::ToTask(told)
 }

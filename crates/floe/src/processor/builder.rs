@@ -17,7 +17,9 @@ use super::{
 };
 use crate::{
     Client, Message, Result, RetryPolicy,
-    consumer::{AckMode, CommitPolicy, ConsumerBuilder, GapPolicy, Membership, StartAt},
+    consumer::{
+        AckMode, CommitPolicy, Consumer, ConsumerBuilder, GapPolicy, Membership, StartAt, group::Sharing,
+    },
     dead_letter::DeadLetterWriter,
     payload::{Json, PayloadCodec, Raw},
     producer::ProducerBuilder,
@@ -70,7 +72,18 @@ impl<I: PayloadCodec, O: PayloadCodec> ProcessorBuilder<I, O> {
 
     /// As [`ProcessorBuilder::shared`], with settings of this member.
     pub fn shared_as(mut self, membership: Membership) -> Self {
-        self.settings.shared = Some(membership);
+        self.settings.shared = Some(Sharing::Alone(membership));
+        self
+    }
+
+    /// Reads as the member of a consumer, so that the partitions of one number of both topics come to this process together: as
+    /// [`ConsumerBuilder::shared_with`]. A processor that handles its records exactly once is a member of its own.
+    pub fn shared_with(mut self, consumer: &Consumer<impl Sized>) -> Self {
+        let sharing = Sharing::of(consumer);
+        if self.settings.group.is_none() {
+            self.settings.group = sharing.group();
+        }
+        self.settings.shared = Some(sharing);
         self
     }
 
@@ -85,6 +98,54 @@ impl<I: PayloadCodec, O: PayloadCodec> ProcessorBuilder<I, O> {
     pub fn exactly_once(mut self) -> Self {
         self.settings.exactly_once = true;
         self
+    }
+
+    /// As [`exactly_once`](Self::exactly_once), for a handler that need not be deterministic: what it makes of a record goes to a
+    /// changelog first, and from there to the outputs. A process that takes over replays the changelog, and calls the handler
+    /// for the other records only. Costs a second append of everything. Default: outputs are not recorded.
+    ///
+    /// The changelog is the topic `GROUP-changelog`, which is created with as many partitions as the input, a retention of 7
+    /// days and as much replication as the cluster has. [`recorded_in`](Self::recorded_in) chooses another one.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> floe::Result<()> {
+    /// # let client = floe::Client::connect("memory:").await?;
+    /// # for topic in ["orders", "priced"] {
+    /// #     client.admin().create_topic(floe::TopicSpec::new(topic)).await?;
+    /// # }
+    /// # client.producer("orders").start().await?.send("tea").await?;
+    /// # let price_of_today = async |_: &[u8]| "3".to_owned();
+    /// use floe::{Message, Record, processor::Failure};
+    ///
+    /// let running = client
+    ///     .processor("orders", "priced")
+    ///     .recorded()
+    ///     .map(move |order: Message| async move {
+    ///         // Another call may return another price: the first one counts, and it alone is written.
+    ///         let price = price_of_today(&order.value).await;
+    ///         Ok::<_, Failure>(Record::keyed(order.value, price.into()))
+    ///     })
+    ///     .start()
+    ///     .await?;
+    /// # while running.stats().handled == 0 {
+    /// #     tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    /// # }
+    /// let report = running.stop().await?;
+    /// assert_eq!(report.produced, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn recorded(mut self) -> Self {
+        self.settings.exactly_once = true;
+        self.settings.recorded = true;
+        self
+    }
+
+    /// As [`recorded`](Self::recorded), with this topic as changelog, which no other processor may use.
+    pub fn recorded_in(mut self, changelog: impl Into<Topic>) -> Self {
+        self.settings.changelog = Some(changelog.into());
+        self.recorded()
     }
 
     /// Sets how many handlers may run at once. Default: 1.
@@ -266,15 +327,16 @@ impl Processor {
             DeadLetters::Topic(topic) => Some(DeadLetterWriter::open(client, topic).await?),
             DeadLetters::Stop => None,
         };
-        let membership = settings.membership();
-        let session = membership.as_ref().map_or(Duration::ZERO, Membership::chosen_session);
-        let mut input = configure_input(&self.client, settings, membership, &group);
+        let (sharing, session) = settings.sharing();
+        let mut input = configure_input(&self.client, settings, sharing, &group);
         let exact = if settings.exactly_once {
             let dead = match &settings.dead_letters {
                 DeadLetters::Topic(topic) => Some(self.client.producer(topic)),
                 DeadLetters::Stop => None,
             };
-            let exact = ExactOpening::new(client, (&group, &settings.from), output.clone(), dead).await?;
+            let changelog = settings.chosen_changelog(&group).map(|topic| self.client.producer(topic));
+            let outputs = (output.clone(), dead, changelog);
+            let exact = ExactOpening::new(client, (&group, &settings.from), outputs).await?;
             input = exact.consumer(input);
             Some(exact)
         } else {
@@ -295,7 +357,7 @@ impl Processor {
 fn configure_input(
     client: &Client,
     settings: &mut ProcessorSettings,
-    membership: Option<Membership>,
+    sharing: Option<Sharing>,
     group: &Arc<str>,
 ) -> ConsumerBuilder {
     let input = client.consumer(&settings.from);
@@ -310,8 +372,8 @@ fn configure_input(
     if settings.stored_offsets {
         input = input.group(Arc::clone(group));
     }
-    if let Some(membership) = membership {
-        input = input.shared_as(membership);
+    if let Some(sharing) = sharing {
+        input.share(sharing);
     }
     if settings.stop_at_end { input.stop_at_end() } else { input }
 }

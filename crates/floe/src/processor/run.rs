@@ -171,14 +171,16 @@ impl Coordinator<'_> {
 
     fn attempted(&mut self, record: Box<PendingRecord>, outcome: AttemptOutcome) {
         match outcome {
-            AttemptOutcome::Sent { sent, dead } => {
+            AttemptOutcome::Sent(sent) => {
                 // The producer or the task keeps the order from here on, so the next record of the queue may begin.
                 self.queues.release(record.queue);
                 match sent {
-                    Sent::Deliveries(made) if made.is_empty() => self.delivered(&record, Some(Ok((0, dead)))),
+                    Sent::Deliveries { made, dead } if made.is_empty() => {
+                        self.delivered(&record, Some(Ok((0, dead))));
+                    }
                     sent => self.deliveries.push(Box::pin(async move {
                         let outcome = acknowledged(sent).await;
-                        (record, outcome.map(|count| count.map(|count| (count, dead))))
+                        (record, outcome)
                     })),
                 }
             }
@@ -284,18 +286,19 @@ impl Coordinator<'_> {
     }
 }
 
-/// Waits until the records are acknowledged, and returns their number; `None` if their task is lost.
-async fn acknowledged(sent: Sent) -> Option<Result<u64>> {
+/// Waits until the records are acknowledged, and returns their number, and whether they are the dead letter of the record;
+/// `None` if their task is lost.
+async fn acknowledged(sent: Sent) -> Option<Result<(u64, bool)>> {
     match sent {
-        Sent::Deliveries(deliveries) => {
+        Sent::Deliveries { made, dead } => {
             let mut count = 0;
-            for delivery in deliveries {
+            for delivery in made {
                 if let Err(error) = delivery.await {
                     return Some(Err(error));
                 }
                 count += 1;
             }
-            Some(Ok(count))
+            Some(Ok((count, dead)))
         }
         Sent::ToTask(told) => told.await.ok(),
     }

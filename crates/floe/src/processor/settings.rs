@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     Error, ErrorKind, Result, RetryPolicy,
-    consumer::{ConsumerBuilder, Fence, Membership},
+    consumer::{ConsumerBuilder, Fence, Membership, group::Sharing},
     producer::ProducerBuilder,
     topic::Topic,
 };
@@ -41,8 +41,12 @@ pub(super) struct ProcessorSettings {
     pub(super) from: Topic,
     pub(super) to: Topic,
     pub(super) group: Option<Arc<str>>,
-    pub(super) shared: Option<Membership>,
+    pub(super) shared: Option<Sharing>,
     pub(super) exactly_once: bool,
+    /// Whether outputs are recorded before they are sent.
+    pub(super) recorded: bool,
+    /// Topic that they are recorded in, if it is not that of the group.
+    pub(super) changelog: Option<Topic>,
     pub(super) concurrency: usize,
     pub(super) order: Order,
     pub(super) handler_timeout: Duration,
@@ -67,6 +71,8 @@ impl ProcessorSettings {
             group: None,
             shared: None,
             exactly_once: false,
+            recorded: false,
+            changelog: None,
             concurrency: 1,
             order: Order::default(),
             handler_timeout: Duration::from_secs(60),
@@ -104,6 +110,8 @@ impl ProcessorSettings {
             "exactly_once needs stored offsets, and without_stored_offsets was called"
         } else if self.exactly_once && self.stop_at_end {
             "exactly_once works in a shared group, which has no end: stop the processor in place of stop_at_end"
+        } else if self.exactly_once && matches!(self.shared, Some(Sharing::With(_))) {
+            "exactly_once works as a member of its own: take shared or shared_as in place of shared_with"
         } else if !self.stored_offsets && (self.group.is_some() || self.shared.is_some()) {
             "group needs stored offsets, and without_stored_offsets was called"
         } else {
@@ -112,11 +120,28 @@ impl ProcessorSettings {
         Err(Error::new(ErrorKind::InvalidConfig, problem).with_topic(&self.from))
     }
 
-    /// Takes the membership in a shared group, if the processor works in one.
-    pub(super) fn membership(&mut self) -> Option<Membership> {
+    /// Returns the topic that outputs are recorded in, if they are.
+    pub(super) fn chosen_changelog(&self, group: &str) -> Option<Topic> {
+        let default = || Topic::from(format!("{group}-changelog"));
+        self.recorded.then(|| self.changelog.clone().unwrap_or_else(default))
+    }
+
+    /// Takes the way in which the processor takes part in a shared group, if it does, and its session.
+    pub(super) fn sharing(&mut self) -> (Option<Sharing>, Duration) {
         let chosen = self.shared.take();
-        // Records that others may have must not be written any more.
-        if self.exactly_once { Some(chosen.unwrap_or_default().fence(Fence::Strict)) } else { chosen }
+        let sharing = match chosen {
+            // Records that others may have must not be written any more.
+            None if self.exactly_once => Some(Sharing::Alone(Membership::default().fence(Fence::Strict))),
+            Some(Sharing::Alone(membership)) if self.exactly_once => {
+                Some(Sharing::Alone(membership.fence(Fence::Strict)))
+            }
+            chosen => chosen,
+        };
+        let session = match &sharing {
+            Some(Sharing::Alone(membership)) => membership.chosen_session(),
+            Some(Sharing::With(_)) | None => Duration::ZERO,
+        };
+        (sharing, session)
     }
 
     pub(super) fn describe(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {

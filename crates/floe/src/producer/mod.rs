@@ -66,6 +66,7 @@ pub use builder::ProducerBuilder;
 pub(crate) use config::DEFAULT_MAX_REQUEST;
 pub(crate) use config::Identity;
 pub use config::{DeliveryMode, WhenFull};
+pub(crate) use delivery::End;
 pub use delivery::{BatchOutcome, Deliveries, Delivery, RecordMetadata};
 pub use floe_core::append_condition::{AppendCondition, FencingToken, NotAtEnd};
 #[cfg(test)]

@@ -27,6 +27,7 @@ pub(crate) struct GroupTelemetry {
     telemetry: Telemetry,
     /// Platform and group.
     attributes: Vec<KeyValue>,
+    /// The topic with which the member began.
     topic: Topic,
     is_member: bool,
 }
@@ -57,10 +58,9 @@ impl GroupTelemetry {
     }
 
     /// Counts partitions that were `assigned`, `revoked` or `lost`.
-    pub(crate) fn moves(&self, change: &'static str, partitions: usize) {
+    pub(crate) fn moves(&self, topic: &Topic, change: &'static str, partitions: usize) {
         if let Some(instruments) = &self.telemetry.inner.instruments {
-            let attributes =
-                self.with([destination(&self.topic), KeyValue::new(attribute::GROUP_CHANGE, change)]);
+            let attributes = self.with([destination(topic), KeyValue::new(attribute::GROUP_CHANGE, change)]);
             instruments.group_moves.add(partitions as u64, &attributes);
         }
     }
@@ -82,32 +82,32 @@ impl GroupTelemetry {
 
     /// Traces a join, from the record that asks for it to its return.
     pub(crate) fn joins(&self, took: Duration) {
-        self.trace(names::JOIN, None, took);
+        self.trace(names::JOIN, (&self.topic, None), took);
     }
 
     /// Traces the look-up of the start of a partition that the member got.
-    pub(crate) fn assigns(&self, partition: u32, took: Duration) {
-        self.trace(names::ASSIGN, Some(partition), took);
+    pub(crate) fn assigns(&self, topic: &Topic, partition: u32, took: Duration) {
+        self.trace(names::ASSIGN, (topic, Some(partition)), took);
     }
 
     /// Traces the silence of another member, which this one ends.
     pub(crate) fn takes_over(&self, took: Duration) {
-        self.trace(names::TAKE_OVER, None, took);
+        self.trace(names::TAKE_OVER, (&self.topic, None), took);
     }
 
     /// Measures and traces a handover, from the end of handing out to the next owner.
-    pub(crate) fn hands_over(&self, (partition, took): (u32, Duration)) {
-        self.trace(names::DRAIN, Some(partition), took);
+    pub(crate) fn hands_over(&self, topic: &Topic, (partition, took): (u32, Duration)) {
+        self.trace(names::DRAIN, (topic, Some(partition)), took);
         if let Some(instruments) = &self.telemetry.inner.instruments {
-            let attributes = self.with([destination(&self.topic)]);
+            let attributes = self.with([destination(topic)]);
             instruments.group_handover.record(took.as_secs_f64(), &attributes);
         }
     }
 
     /// Makes a span that ends now.
-    fn trace(&self, span: SpanType, partition: Option<u32>, took: Duration) {
+    fn trace(&self, span: SpanType, (topic, partition): (&Topic, Option<u32>), took: Duration) {
         let builder = || {
-            let mut builder = self.telemetry.span(span, SpanKind::Client, &self.topic);
+            let mut builder = self.telemetry.span(span, SpanKind::Client, topic);
             builder.start_time = SystemTime::now().checked_sub(took);
             let group = self.attributes.iter().filter(|one| one.key.as_str() == attribute::GROUP).cloned();
             with(builder, partition.map(partition_id).into_iter().chain(group))

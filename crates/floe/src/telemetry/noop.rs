@@ -104,7 +104,7 @@ impl GroupTelemetry {
 
     pub(crate) fn rebalances(&self) {}
 
-    pub(crate) fn moves(&self, _: &'static str, _: usize) {}
+    pub(crate) fn moves(&self, _: &Topic, _: &'static str, _: usize) {}
 
     pub(crate) fn evicts(&self, _: &'static str) {}
 
@@ -112,11 +112,11 @@ impl GroupTelemetry {
 
     pub(crate) fn joins(&self, _: Duration) {}
 
-    pub(crate) fn assigns(&self, _: u32, _: Duration) {}
+    pub(crate) fn assigns(&self, _: &Topic, _: u32, _: Duration) {}
 
     pub(crate) fn takes_over(&self, _: Duration) {}
 
-    pub(crate) fn hands_over(&self, _: (u32, Duration)) {}
+    pub(crate) fn hands_over(&self, _: &Topic, _: (u32, Duration)) {}
 }
 
 #[derive(Debug)]

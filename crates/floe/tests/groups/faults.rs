@@ -159,6 +159,22 @@ async fn a_session_below_three_round_trips_is_refused() {
     assert!(error.to_string().contains("three round trips"), "{error}");
 }
 
+/// The time of an outage is not that of the network.
+#[tokio::test(start_paused = true)]
+async fn an_outage_at_the_start_does_not_end_the_member() {
+    let world = World::new(1).await;
+    for outages in [1, 2] {
+        let worker = world.worker();
+        worker.connection.outlast((0..outages).map(|_| Duration::from_secs(60)));
+        let begun = Instant::now();
+        let mut consumer = worker.join().await;
+        assert!(begun.elapsed() >= Duration::from_secs(60) * outages, "{:?}", begun.elapsed());
+        world.send(1, 1).await;
+        super::take(&mut consumer, 1).await;
+        consumer.close().await.unwrap();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn garbage_in_the_coordination_topic_is_passed_over() {
     let world = World::new(2).await;

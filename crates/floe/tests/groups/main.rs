@@ -1,12 +1,14 @@
 //! Shared groups on the engine `memory:`, on a paused clock.
 
 mod administration;
+mod exactly_once;
 mod faults;
 mod handlers;
 mod sharing;
+mod topics;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -22,6 +24,7 @@ use floe::{
 };
 use floe_wire::batch::EncodedBatch;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::{sync::watch, time::timeout};
 
 const TOPIC: &str = "orders";
@@ -43,7 +46,11 @@ impl World {
 
     /// Sends `count` records to each partition: the values are their numbers.
     async fn send(&self, partitions: u32, count: u32) {
-        let producer = self.client.producer(TOPIC).start().await.unwrap();
+        self.send_to(TOPIC, partitions, count).await;
+    }
+
+    async fn send_to(&self, topic: &str, partitions: u32, count: u32) {
+        let producer = self.client.producer(topic).start().await.unwrap();
         let records = (0..count).flat_map(|number| {
             (0..partitions).map(move |partition| Record::new(number.to_string()).partition(partition))
         });
@@ -85,6 +92,10 @@ struct Connection {
     delay: watch::Sender<Duration>,
     /// Appends to the coordination topic that fail.
     failures: Arc<AtomicUsize>,
+    /// How long the next appends to the coordination topic wait: as long as an outage that the engine outlasts by retries.
+    outages: Arc<Mutex<VecDeque<Duration>>>,
+    /// Whether appends to the coordination topic wait.
+    stalls: watch::Sender<bool>,
     /// Whether all calls fail.
     refuses: watch::Sender<bool>,
     /// Whether no topic may be created.
@@ -97,6 +108,8 @@ impl Default for Connection {
             cut: watch::Sender::new(false),
             delay: watch::Sender::new(Duration::ZERO),
             failures: Arc::default(),
+            outages: Arc::default(),
+            stalls: watch::Sender::new(false),
             refuses: watch::Sender::new(false),
             forbids: watch::Sender::new(false),
         }
@@ -127,6 +140,16 @@ impl Connection {
         self.failures.store(1, Ordering::Relaxed);
     }
 
+    /// Lets the next appends to the coordination topic wait.
+    fn outlast(&self, outages: impl IntoIterator<Item = Duration>) {
+        self.outages.lock().extend(outages);
+    }
+
+    /// Lets appends to the coordination topic wait while `stalled`.
+    fn stall(&self, stalled: bool) {
+        self.stalls.send_replace(stalled);
+    }
+
     fn is_failing(&self) -> bool {
         self.failures.load(Ordering::Relaxed) > 0
     }
@@ -150,6 +173,11 @@ impl Layer for Connection {
         if operation.kind == OperationKind::Append && coordinates && self.is_failing() {
             self.failures.store(0, Ordering::Relaxed);
             return Err(Error::new(ErrorKind::NetworkError, "the connection broke"));
+        }
+        if operation.kind == OperationKind::Append && coordinates {
+            let outage = self.outages.lock().pop_front();
+            tokio::time::sleep(outage.unwrap_or_default()).await;
+            self.stalls.subscribe().wait_for(|stalled| !stalled).await.unwrap();
         }
         if *self.refuses.borrow() {
             return Err(Error::new(ErrorKind::NetworkError, "no connection"));

@@ -17,11 +17,13 @@ const LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub(super) struct ValueDecoder {
     command: String,
+    /// Longest time of one record.
+    limit: Duration,
 }
 
 impl ValueDecoder {
     pub(super) fn new(command: &str) -> Self {
-        Self { command: command.to_owned() }
+        Self { command: command.to_owned(), limit: LIMIT }
     }
 
     /// Translates the value of a record.
@@ -51,9 +53,9 @@ impl ValueDecoder {
             }
             drop(input.take());
         };
-        let ended = timeout(LIMIT, async { tokio::join!(feed, program.wait_with_output()).1 }).await;
+        let ended = timeout(self.limit, async { tokio::join!(feed, program.wait_with_output()).1 }).await;
         let output = ended
-            .map_err(|_| failure(format!("took longer than {} s", LIMIT.as_secs())))?
+            .map_err(|_| failure(format!("took longer than {:?}", self.limit)))?
             .map_err(|error| failure(error.to_string()))?;
         if !output.status.success() {
             let told = String::from_utf8_lossy(&output.stderr);
@@ -87,6 +89,17 @@ mod tests {
         // More than a pipe holds, of which the program reads nothing.
         assert_eq!(decode("echo short", &vec![b'x'; 1 << 20]).await.unwrap(), b"short");
         assert_eq!(decode("cat", &vec![b'x'; 1 << 20]).await.unwrap().len(), 1 << 20);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_hangs_is_ended_and_told_with_the_record() {
+        // It neither reads its input, which is more than a pipe holds, nor ends.
+        let decoder =
+            ValueDecoder { limit: Duration::from_millis(50), ..ValueDecoder::new("exec sleep 1000") };
+        let value = vec![b'x'; 1 << 20];
+        let failure = decoder.decode(&RecordFields::new("orders", 0, 7, &value)).await.unwrap_err();
+        let message = failure.message();
+        assert!(message.contains("took longer than 50ms") && message.contains("orders/0/7"), "{message}");
     }
 
     #[tokio::test]

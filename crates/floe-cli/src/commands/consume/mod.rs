@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use floe::{
     Client, ErrorKind, SmartModule, Topic,
-    consumer::{AckMode, CommitPolicy, ConsumerBuilder, Membership, StartAt},
+    consumer::{AckMode, CommitPolicy, Consumer, ConsumerBuilder, Membership, StartAt},
     units,
 };
 
@@ -23,7 +23,7 @@ use self::{
 use super::{
     fluvio::{self, smartmodule_options::SmartModuleArgs},
     name_pattern::NamePattern,
-    selection::SelectionArgs,
+    selection::{FILTER_HELP, SelectionArgs},
     wait_for_topic, with_reader,
 };
 use crate::{
@@ -45,6 +45,7 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const ACTIVE_MILLIS: i64 = 5_000;
 
 #[derive(Debug, Args)]
+#[command(after_long_help = FILTER_HELP)]
 pub(crate) struct ConsumeArgs {
     /// Topics to read, also as patterns such as 'orders-*', which select the topics of this moment
     #[arg(required = true)]
@@ -87,7 +88,7 @@ pub(crate) struct ConsumeArgs {
     /// Show the output of a shell command that gets each value on its standard input, in place of the value
     #[arg(long, value_name = "COMMAND")]
     decode: Option<String>,
-    /// Stop at the high watermark of the time when the command starts
+    /// Stop after the records that the topics have when the command starts
     #[arg(short, long)]
     exit_at_end: bool,
     /// Format of a record, with the fields {topic} {partition} {offset} {time} {timestamp} {key} {value} {headers}
@@ -195,21 +196,27 @@ async fn open(
     }
     let builder = |topic: &Topic, start| {
         let builder = client.consumer(topic).from(start);
-        let builder = modules.iter().cloned().fold(builder, ConsumerBuilder::smartmodule);
-        configured(builder, args, (topics.len() > 1).then_some(topic))
+        configured(modules.iter().cloned().fold(builder, ConsumerBuilder::smartmodule), args)
     };
     if let Some(count) = args.tail {
         return sources::tail(client, topics, (args.partition, count, args.exit_at_end), builder).await;
     }
-    let mut consumers = Vec::with_capacity(topics.len());
+    let mut consumers: Vec<Consumer> = Vec::with_capacity(topics.len());
     for topic in topics {
-        consumers.push(builder(topic, start).start().await?);
+        let builder = builder(topic, start);
+        let builder = match consumers.first() {
+            _ if !args.shared => builder,
+            None => builder.shared_as(membership(args)),
+            // All topics have one member.
+            Some(first) => builder.shared_with(first),
+        };
+        consumers.push(builder.start().await?);
     }
     Ok((TopicSources::new(consumers), Vec::new()))
 }
 
-/// Adds the options of the command to a consumer: that of the topic `among`, if there are several.
-fn configured(mut builder: ConsumerBuilder, args: &ConsumeArgs, among: Option<&Topic>) -> ConsumerBuilder {
+/// Adds the options of the command to a consumer.
+fn configured(mut builder: ConsumerBuilder, args: &ConsumeArgs) -> ConsumerBuilder {
     if let Some(remote) = &args.mirror {
         builder = builder.mirror(remote.as_str());
     }
@@ -223,18 +230,13 @@ fn configured(mut builder: ConsumerBuilder, args: &ConsumeArgs, among: Option<&T
             .ack_mode(AckMode::Explicit)
             .commit(CommitPolicy::Interval(COMMIT_EVERY));
     }
-    if args.shared {
-        builder = builder.shared_as(membership(args, among));
-    }
     if args.exit_at_end { builder.stop_at_end() } else { builder }
 }
 
-fn membership(args: &ConsumeArgs, among: Option<&Topic>) -> Membership {
+fn membership(args: &ConsumeArgs) -> Membership {
     let mut membership = Membership::new();
     if let Some(instance) = &args.instance {
-        // Each topic has a member of its own, and a name belongs to one member.
-        let name = among.map_or_else(|| instance.clone(), |topic| format!("{instance}/{topic}"));
-        membership = membership.instance(name);
+        membership = membership.instance(instance.as_str());
     }
     match args.session {
         Some(session) => membership.session(session),

@@ -4,7 +4,10 @@ use floe::{
     Client, Error, Message, Topic,
     consumer::{Consumer, ConsumerBuilder, RecordBatch, StartAt},
 };
-use futures_util::{FutureExt as _, future::select_all};
+use futures_util::{
+    FutureExt as _,
+    future::{join_all, select_all},
+};
 
 use crate::exit::Outcome;
 
@@ -79,13 +82,10 @@ impl TopicSources {
         Ok(lag)
     }
 
-    /// Closes all consumers; returns the first error.
+    /// Closes all consumers at once, so that a member of several topics leaves with all of them; returns the first error.
     pub(super) async fn close(self) -> floe::Result<()> {
-        let mut outcome = Ok(());
-        for (consumer, _) in self.consumers {
-            outcome = outcome.and(consumer.close().await);
-        }
-        outcome
+        let closed = join_all(self.consumers.into_iter().map(|(consumer, _)| consumer.close())).await;
+        closed.into_iter().collect()
     }
 }
 

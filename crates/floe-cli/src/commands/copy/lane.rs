@@ -1,21 +1,27 @@
 //! Copies one partition of the source.
 //!
-//! A lane works in rounds: it reads some records, appends them, and waits for the acknowledgements before the next round. After
-//! a failure it does the same as another process after a crash: it looks up in the target where it stopped.
+//! A lane works in rounds: it gathers one while the one before is appended, and sends it after the acknowledgements of that. After a
+//! failure it does the same as another process after a crash: it looks up in the target where it stopped.
 
 use std::{sync::Arc, time::Duration};
 
 use floe::{
     Codec, Error, ErrorKind,
     consumer::{Consumer, Gap, GapPolicy, GapReason, RecordBatch, StartAt},
-    engine::{Acks, AppendEpoch, AppendRequest, EncodedBatch, Isolation},
+    engine::Isolation,
     exchange::RecordFields,
 };
-use futures_util::{FutureExt as _, future::join_all};
+use futures_util::FutureExt as _;
 use indicatif::ProgressBar;
 use tokio::{sync::watch, time::Instant};
 
-use super::{plan::CopyPlan, position::LanePosition, round::CopyRound};
+use super::{
+    delivery::{DeliveredRound, RoundInFlight},
+    plan::CopyPlan,
+    position::LanePosition,
+    round::CopyRound,
+    whole_batch::WholeBatch,
+};
 use crate::{
     commands::gaps::GapTally,
     exit::{Failure, Outcome},
@@ -69,6 +75,9 @@ pub(super) struct CopyLane {
     tools: LaneTools,
     position: LanePosition,
     report: LaneReport,
+    in_flight: RoundInFlight,
+    /// Codec of the last batch of the source.
+    codec: Codec,
     /// Offset up to which gaps were told and progress was counted.
     told: i64,
     last_success: Instant,
@@ -79,7 +88,9 @@ impl CopyLane {
     pub(super) fn new(tools: LaneTools, partition: u32, position: LanePosition) -> Self {
         let told = position.last().unwrap_or(0);
         let report = LaneReport { partition, reached: position.start(), ..LaneReport::default() };
-        Self { tools, position, report, told, last_success: Instant::now(), failures: 0 }
+        let in_flight = RoundInFlight::default();
+        let last_success = Instant::now();
+        Self { tools, position, report, in_flight, codec: Codec::None, told, last_success, failures: 0 }
     }
 
     pub(super) async fn run(mut self) -> LaneReport {
@@ -152,7 +163,7 @@ impl CopyLane {
         let mut builder = plan.from.consumer(plan.source.name.clone());
         builder = builder.partition(self.report.partition).from(StartAt::Offset(from));
         // A record that a new leader may not have must not outlive it in the target.
-        builder = builder.on_gap(GapPolicy::Fail).isolation(Isolation::ReadCommitted);
+        builder = builder.on_gap(GapPolicy::Fail).isolation(Isolation::ReadCommitted).keep_stored();
         builder = builder.prefetch_bytes((PREFETCH_BYTES / lanes).clamp(64 << 10, 8 << 20));
         if !plan.choices.follow {
             builder = builder.stop_at_end();
@@ -165,25 +176,40 @@ impl CopyLane {
         Ok(end)
     }
 
-    async fn copy_all(&mut self, consumer: &mut Consumer, plan: &CopyPlan) -> floe::Result<AttemptEnd> {
-        let settings = &plan.to.settings().compression;
-        let default = if settings.enabled { settings.codec } else { Codec::None };
-        let codec = plan.choices.codec.unwrap_or(default);
+    async fn copy_all(&mut self, consumer: &mut Consumer, plan: &Arc<CopyPlan>) -> floe::Result<AttemptEnd> {
+        let outcome = self.copy_rounds(consumer, plan).await;
+        // Everything in flight ends before the lane looks at the target.
+        let settled = self.settle().await;
+        let end = outcome?;
+        settled.map(|()| end)
+    }
+
+    async fn copy_rounds(
+        &mut self,
+        consumer: &mut Consumer,
+        plan: &Arc<CopyPlan>,
+    ) -> floe::Result<AttemptEnd> {
         let is_marked = plan.reads_target() || plan.choices.filter.is_none();
         let lane = is_marked.then(|| plan.identity.lane(self.report.partition));
-        let mut round = CopyRound::new(lane, codec, plan.capabilities.max_batch_bytes);
+        let mut round = CopyRound::new(lane, plan.capabilities.max_batch_bytes);
         loop {
             if *self.tools.stop.borrow() {
-                self.deliver(&mut round, plan).await?;
+                self.send(&mut round).await?;
                 return Ok(AttemptEnd::Stopped);
             }
             let fetched = match consumer.next_batch().now_or_never() {
                 Some(fetched) => fetched,
                 None => {
                     // Nothing is ready: what was read is sent before the lane waits.
-                    self.deliver(&mut round, plan).await?;
+                    if self.in_flight.is_none() {
+                        self.send(&mut round).await?;
+                    }
                     tokio::select! {
                         fetched = consumer.next_batch() => fetched,
+                        ended = self.in_flight.ended(), if !self.in_flight.is_none() => {
+                            self.account(ended.transpose()?);
+                            continue;
+                        }
                         () = stopped(&mut self.tools.stop) => continue,
                     }
                 }
@@ -191,7 +217,7 @@ impl CopyLane {
             match fetched {
                 Ok(Some(batch)) => self.copy_batch(&batch, &mut round, plan).await?,
                 Ok(None) => {
-                    self.deliver(&mut round, plan).await?;
+                    self.send(&mut round).await?;
                     return Ok(AttemptEnd::Complete);
                 }
                 Err(error) if error.kind() == ErrorKind::Gap => self.tell_gap(error),
@@ -206,9 +232,24 @@ impl CopyLane {
         round: &mut CopyRound,
         plan: &CopyPlan,
     ) -> floe::Result<()> {
+        let (first, next) = (batch.first_offset(), batch.next_offset());
+        if let Some(whole) =
+            WholeBatch::of(plan, batch).filter(|whole| !self.position.has(whole.target, first))
+        {
+            if round.is_full_before(next - 1) {
+                self.send(round).await?;
+            }
+            round.cover(first, next);
+            round.push_whole(&whole, next);
+            return Ok(());
+        }
+        // Parts of a batch get the codec of the batches around it.
+        let stored = batch.stored().and_then(|stored| stored.header().attributes.codec().ok());
+        self.codec = stored.unwrap_or(self.codec);
+        let codec = plan.choices.codec.unwrap_or(self.codec);
         for record in batch.borrowed() {
             if round.is_full_before(record.offset) {
-                self.deliver(round, plan).await?;
+                self.send(round).await?;
             }
             round.cover(record.offset, record.offset + 1);
             let fields = RecordFields::of_batch(batch, &record);
@@ -217,32 +258,37 @@ impl CopyLane {
             }
             let target = plan.route(&fields);
             if !self.position.has(target, record.offset) {
-                round.push(target, &record)?;
+                round.push(target, &record, codec)?;
             }
         }
         Ok(())
     }
 
-    /// Appends the records of a round, and waits for the acknowledgements.
-    async fn deliver(&mut self, round: &mut CopyRound, plan: &CopyPlan) -> floe::Result<()> {
-        let Some(next) = round.next() else { return Ok(()) };
-        let (records, bytes) = (round.records, round.bytes);
-        let sends = round.take()?;
-        let sends = sends.into_iter().map(|(target, batches)| append_all(plan, target, batches));
-        // All of them end before the lane looks at the target, even if one fails.
-        let outcomes = join_all(sends).await;
-        outcomes.into_iter().collect::<floe::Result<()>>()?;
-        if !plan.reads_target() {
-            let stored = vec![(plan.source_at(self.report.partition), next)];
-            plan.from.engine().commit(plan.identity.group().into(), stored).await?;
+    /// Sends a round after the one before is acknowledged.
+    async fn send(&mut self, round: &mut CopyRound) -> floe::Result<()> {
+        self.settle().await?;
+        if let Some(closed) = round.take() {
+            self.in_flight.begin(&self.tools.plan, self.report.partition, closed);
         }
+        Ok(())
+    }
+
+    /// Waits until nothing is in flight.
+    async fn settle(&mut self) -> floe::Result<()> {
+        let ended = self.in_flight.ended().await;
+        self.account(ended.transpose()?);
+        Ok(())
+    }
+
+    /// Counts a round of which everything is acknowledged.
+    fn account(&mut self, ended: Option<DeliveredRound>) {
+        let Some(DeliveredRound { next, records, bytes }) = ended else { return };
         self.report.records += records;
         self.report.bytes += bytes;
         self.report.reached = next;
         self.tools.bar.inc(u64::try_from(next - self.told).unwrap_or(0));
         self.told = self.told.max(next);
         (self.last_success, self.failures) = (Instant::now(), 0);
-        Ok(())
     }
 
     fn tell_gap(&mut self, error: Error) {
@@ -257,27 +303,6 @@ impl CopyLane {
     }
 }
 
-/// Appends batches to a partition one after the other.
-async fn append_all(plan: &CopyPlan, target: u32, batches: Vec<EncodedBatch>) -> floe::Result<()> {
-    let settings = &plan.to.settings().producer;
-    let acks = if settings.acks == Acks::None { Acks::Leader } else { settings.acks };
-    let (at, epoch) = (plan.target.partition(target), AppendEpoch::begin());
-    for batch in batches {
-        let request = AppendRequest::new(at.clone(), batch, acks).epoch(&epoch);
-        let append = plan.to.engine().append(request);
-        match tokio::time::timeout(settings.timeout, append).await {
-            Ok(outcome) => outcome.map(drop)?,
-            Err(_) => {
-                let message = format!("not acknowledged within {:?}", settings.timeout);
-                return Err(Error::new(ErrorKind::RequestTimeout, message)
-                    .with_topic(&at.topic)
-                    .with_partition(at.partition));
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Waits until the copy is stopped.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // The sender lives as long as the lanes.
@@ -286,10 +311,10 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 /// Reads where the copy stopped. On the network, requests of a process that was killed may still be on their way: the
 /// positions count once they no longer change.
-pub(super) async fn settled_positions(plan: &CopyPlan, is_network: bool) -> Outcome<Vec<LanePosition>> {
+pub(super) async fn settled_positions(plan: &CopyPlan) -> Outcome<Vec<LanePosition>> {
     let mut positions = plan.positions().await?;
     let is_new = positions.iter().all(|position| position.last().is_none());
-    if !is_network || is_new || !plan.reads_target() {
+    if !plan.is_network || is_new || !plan.reads_target() {
         return Ok(positions);
     }
     for _ in 0..MOST_LOOKS {

@@ -1,14 +1,15 @@
 //! `floe copy`: copies topics between any two engines, and goes on where it stopped.
 //!
 //! ```text
-//! consumer of one partition ──records──► filter ──► round ──batches with marks──► partitions of the target
-//!          ▲                                                                                  │
-//!          └───────────── at a start and after a failure: where the marks end ◄───────────────┘
+//! consumer of one partition ──stored batches as they are──► round ──batches with marks──► partitions of the target
+//!          ▲    └──records──► filter ──► partition ──────────►                                           │
+//!          └───────────────── at a start and after a failure: where the marks end ◄──────────────────────┘
 //! ```
 //!
 //! The target is the only memory of a copy: [`stamp`] explains the marks, [`position`] why they suffice.
 
 mod address;
+mod delivery;
 mod lane;
 mod plan;
 mod position;
@@ -17,6 +18,7 @@ mod stamp;
 mod summary;
 mod tail;
 mod verify;
+mod whole_batch;
 
 use std::{sync::Arc, time::Instant};
 
@@ -33,7 +35,11 @@ use self::{
     plan::{CopyChoices, CopyPlan},
     summary::{CopyNames, CopyTotals, progress_bar, summarise},
 };
-use super::{name_pattern::NamePattern, selection::parse_filter, with_client, with_reader};
+use super::{
+    name_pattern::NamePattern,
+    selection::{FILTER_HELP, parse_filter},
+    with_client, with_reader,
+};
 use crate::{
     exit::{Failure, Outcome},
     format::OutputFormat,
@@ -46,6 +52,7 @@ use crate::{
 const LANES_AT_ONCE: usize = 16;
 
 #[derive(Debug, Args)]
+#[command(after_long_help = FILTER_HELP)]
 pub(crate) struct CopyArgs {
     /// Topic to read: TOPIC at --url, or URL#TOPIC, such as embedded:./a#orders; with --all a URL
     #[arg(value_name = "FROM")]
@@ -59,7 +66,7 @@ pub(crate) struct CopyArgs {
     /// Copy only the records that this expression selects, such as 'key = "ada" and .total > 10'
     #[arg(long = "where", value_name = "EXPR")]
     expression: Option<String>,
-    /// Keep the partition of each record [default: by key, and in turn without a key]
+    /// Keep the partition of each record; batches are then copied as they are stored [default: by key, and in turn without a key]
     #[arg(long)]
     keep_partitions: bool,
     /// Keep copying new records until Ctrl-C
@@ -71,7 +78,7 @@ pub(crate) struct CopyArgs {
     /// Write behind the records of a target that this copy did not write
     #[arg(long)]
     append: bool,
-    /// Codec of batches: none, gzip, snappy, lz4 or zstd [default: setting compression.codec, or none]
+    /// Codec of batches: none, gzip, snappy, lz4 or zstd [default: that of the batches of FROM]
     #[arg(long, value_name = "CODEC")]
     compression: Option<Codec>,
 }
@@ -82,8 +89,6 @@ struct CopySession<'a> {
     args: &'a CopyArgs,
     filter: Option<Filter>,
     interrupt: Interrupt,
-    /// Whether the target is on the network, where requests of a dead process may still arrive.
-    is_network: bool,
 }
 
 pub(crate) async fn run(global: &Global, args: CopyArgs) -> Outcome {
@@ -100,8 +105,7 @@ pub(crate) async fn run(global: &Global, args: CopyArgs) -> Outcome {
     if is_same && names.as_ref().is_none_or(|(from, to)| from == to) {
         return Err(Failure::usage("FROM and TO are the same: a topic cannot be copied onto itself"));
     }
-    let is_network = to_url.parse::<floe::url::EngineUrl>()?.scheme.is_network();
-    let session = CopySession { global, args: &args, filter, interrupt: Interrupt::listen()?, is_network };
+    let session = CopySession { global, args: &args, filter, interrupt: Interrupt::listen()? };
     let from = Global { url: from_url, ..global.clone() };
     let to = Global { url: to_url, ..global.clone() };
     with_reader(&from, async |source| {
@@ -152,7 +156,7 @@ impl CopySession<'_> {
                 brought = plan.bring_in_source() => brought?,
                 () = self.interrupt.pressed() => return Err(Failure::interrupted()),
             }
-            let positions = settled_positions(&plan, self.is_network).await?;
+            let positions = settled_positions(&plan).await?;
             plans.push((plan, positions));
         }
         if !plans.iter().all(|(plan, _)| plan.reads_target()) {

@@ -10,6 +10,7 @@ use floe::{
     filter::Filter,
     producer::{KeyHash, PartitionChoice, Partitioner as _},
     topic::{Topic, TopicInfo, TopicPartition},
+    url::EngineUrl,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -56,6 +57,8 @@ pub(super) struct CopyPlan {
     pub(super) identity: CopyIdentity,
     pub(super) choices: CopyChoices,
     pub(super) capabilities: Capabilities,
+    /// Whether the target is on the network, where requests of a dead process may still arrive.
+    pub(super) is_network: bool,
 }
 
 impl CopyPlan {
@@ -105,7 +108,8 @@ impl CopyPlan {
         let partitions = to.admin().topic(target.clone()).await?.partitions;
         let identity = identity(from, (&source, &target), &choices, partitions)?;
         let (from, to) = (from.clone(), to.clone());
-        Ok(Self { from, to, source, target, partitions, identity, choices, capabilities })
+        let is_network = to.url().parse::<EngineUrl>()?.scheme.is_network();
+        Ok(Self { from, to, source, target, partitions, identity, choices, capabilities, is_network })
     }
 
     /// Reads a source whose records come from elsewhere, such as the journal of a Walrus cluster, until none has come for a
@@ -144,6 +148,11 @@ impl CopyPlan {
     /// Returns the partitions of the target that a partition of the source goes to.
     pub(super) fn targets_of(&self, lane: u32) -> Vec<u32> {
         if self.choices.keep_partitions { vec![lane] } else { (0..self.partitions).collect() }
+    }
+
+    /// Returns the partition of the target that gets all records of a partition of the source, if there is only one.
+    pub(super) fn only_target(&self, lane: u32) -> Option<u32> {
+        if self.choices.keep_partitions { Some(lane) } else { (self.partitions == 1).then_some(0) }
     }
 
     pub(super) fn source_at(&self, partition: u32) -> TopicPartition {

@@ -9,10 +9,13 @@ use std::{
 use clap::{Args, ValueEnum};
 use floe::{
     TopicSpec,
-    engine::fluvio::objects::{
-        AddMirror, CleanupPolicy, Deduplication, HomeAssignment, HomePartition, Metadata, MirrorAssignment,
-        PartitionAssignment, ReplicaAssignment, TopicCompression, TopicSpec as FluvioSpec, TopicStorage,
-        TopicUpdate,
+    engine::fluvio::{
+        FluvioAdmin,
+        objects::{
+            AddMirror, CleanupPolicy, Deduplication, HomeAssignment, HomePartition, Metadata,
+            MirrorAssignment, PartitionAssignment, ReplicaAssignment, TopicCompression,
+            TopicSpec as FluvioSpec, TopicUpdate,
+        },
     },
     units,
 };
@@ -127,18 +130,7 @@ fn fluvio_spec(spec: &TopicSpec, args: &FluvioTopicArgs) -> Outcome<FluvioSpec> 
             "--durability applies to embedded topics; a Fluvio cluster has its own setting",
         ));
     }
-    let too_large = |option: &str| Failure::usage(format!("{option} exceeds the limit of Fluvio"));
-    let cleanup_policy = match spec.retention_age {
-        None => None,
-        Some(age) => Some(CleanupPolicy::Segment {
-            time_in_seconds: u32::try_from(age.as_secs()).map_err(|_| too_large("--retention-age"))?,
-        }),
-    };
-    let segment_size = match spec.segment_bytes {
-        None => None,
-        Some(bytes) => Some(u32::try_from(bytes).map_err(|_| too_large("--segment-bytes"))?),
-    };
-    let storage = TopicStorage { segment_size, max_partition_size: spec.retention_bytes };
+    let common = FluvioAdmin::topic_settings(spec)?;
     let replicas = if !args.mirror.is_empty() {
         ReplicaAssignment::Mirror(mirrors(spec.name.as_str(), &args.mirror, args.home_to_remote))
     } else if let Some(file) = &args.replica_assignment {
@@ -152,16 +144,14 @@ fn fluvio_spec(spec: &TopicSpec, args: &FluvioTopicArgs) -> Outcome<FluvioSpec> 
     };
     Ok(FluvioSpec {
         replicas,
-        cleanup_policy,
-        storage: (storage != TopicStorage::default()).then_some(storage),
-        compression: args.compression_type.map_or(TopicCompression::Any, Into::into),
+        compression: args.compression_type.map_or(common.compression, Into::into),
         deduplication: args.dedup.as_ref().map(|uses| Deduplication {
             count: args.dedup_count.unwrap_or_default(),
             age: args.dedup_age,
             uses: uses.clone(),
             with: args.dedup_param.iter().cloned().collect::<BTreeMap<_, _>>(),
         }),
-        system: false,
+        ..common
     })
 }
 
@@ -285,6 +275,8 @@ pub(crate) fn settings_text(spec: &FluvioSpec) -> String {
 
 #[cfg(test)]
 mod tests {
+    use floe::engine::fluvio::objects::TopicStorage;
+
     use super::*;
 
     #[test]

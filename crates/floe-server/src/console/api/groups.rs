@@ -1,17 +1,25 @@
 //! Consumer groups: positions, lag, members, reset.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     body::Bytes,
     extract::{Path, State},
     http::StatusCode,
 };
-use floe::{Topic, TopicPartition, groups::GroupMember};
+use floe::{
+    Topic, TopicPartition,
+    groups::{GroupMember, PartitionAssignment},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, caller::Caller, json as answer, no_content, page::Page};
+use super::{
+    Answer,
+    caller::Caller,
+    json as answer, no_content,
+    page::{MAX_LIST, Page},
+};
 use crate::{
     access::operation::{DELETE_OFFSET, DESCRIBE, STORE_OFFSET},
     console::{
@@ -127,39 +135,62 @@ pub(super) async fn describe(
 
 fn description(samples: &Samples, caller: &Caller, name: &str, group: &GroupSamples) -> Value {
     let mut document = group_json(caller, name, group);
-    document["partition_details"] =
-        visible(caller, group).map(|(at, partition)| partition_json(samples, group, at, partition)).collect();
-    document["members_detail"] = match &group.shared {
-        None => json!([]),
-        Some(shared) => shared
-            .members
-            .iter()
-            .map(|member| {
-                let held = shared.partitions.iter().filter(|one| one.member.as_deref() == Some(&*member.id));
-                member_json(caller, member, held.count())
-            })
-            .collect(),
-    };
+    let owners = Owners::new(group);
+    let shown: Vec<_> = visible(caller, group).collect();
+    let has_history = shown.len() <= MAX_LIST;
+    document["partition_details"] = shown
+        .into_iter()
+        .map(|(at, partition)| {
+            let mut document = partition_json(samples, &owners, at, partition);
+            document["lag_history"] = has_history.then(|| partition.lag_json(now())).into();
+            document
+        })
+        .collect();
+    let members = group.shared.iter().flat_map(|shared| &shared.members);
+    document["members_detail"] = members
+        .map(|member| member_json(caller, member, owners.held.get(&*member.id).copied().unwrap_or(0)))
+        .collect();
     document["lag_step_seconds"] = STEP.as_secs().into();
     document["lag_history"] = group.lag_json(now());
     document
 }
 
+/// Owners of the partitions of a shared group, to be looked up.
+struct Owners<'a> {
+    assigned: HashMap<&'a TopicPartition, &'a PartitionAssignment>,
+    instances: HashMap<&'a str, &'a str>,
+    /// Partitions of each member.
+    held: HashMap<&'a str, usize>,
+}
+
+impl<'a> Owners<'a> {
+    fn new(group: &'a GroupSamples) -> Self {
+        let partitions = group.shared.iter().flat_map(|shared| &shared.partitions);
+        let members = group.shared.iter().flat_map(|shared| &shared.members);
+        let mut held = HashMap::new();
+        for member in partitions.clone().filter_map(|one| one.member.as_deref()) {
+            *held.entry(member).or_default() += 1;
+        }
+        Self {
+            assigned: partitions.map(|one| (&one.at, one)).collect(),
+            instances: members.filter_map(|one| Some((&*one.id, one.instance.as_deref()?))).collect(),
+            held,
+        }
+    }
+}
+
 fn partition_json(
     samples: &Samples,
-    group: &GroupSamples,
+    owners: &Owners<'_>,
     at: &TopicPartition,
     partition: &PartitionLag,
 ) -> Value {
     let marks = samples
         .topic(&at.topic)
         .and_then(|topic| topic.marks.get(usize::try_from(at.partition).ok()?)?.as_ref());
-    let shared = group.shared.as_ref();
-    let assigned = shared.and_then(|shared| shared.partitions.iter().find(|one| one.at == *at));
+    let assigned = owners.assigned.get(at);
     let member = assigned.and_then(|assigned| assigned.member.as_deref());
-    let instance = shared
-        .and_then(|shared| shared.members.iter().find(|one| Some(&*one.id) == member))
-        .and_then(|member| member.instance.as_deref());
+    let instance = member.and_then(|member| owners.instances.get(member));
     json!({
         "topic": at.topic.as_str(),
         "partition": at.partition,
@@ -171,7 +202,6 @@ fn partition_json(
         "member": member,
         "instance": instance,
         "moves_to": assigned.and_then(|assigned| assigned.moves_to.as_deref()),
-        "lag_history": partition.lag_json(now()),
     })
 }
 

@@ -72,7 +72,10 @@ pub(super) const TOPIC: Fields = &with::<16>(
 pub(super) const GROUP: Fields = &with::<11>(
     GROUP_SUMMARY,
     &[
-        ("partition_details", "positions, lag and member of each partition"),
+        (
+            "partition_details",
+            "positions, lag, its history (of groups of up to 500 partitions) and member of each partition",
+        ),
         ("members_detail", "id, instance, session, topics and partitions of each member"),
         ("lag_step_seconds", "time between two values of lag_history"),
         ("lag_history", "lag of all partitions, the newest last"),

@@ -30,7 +30,7 @@ const REPORT: Duration = Duration::from_secs(1);
 const SHOWN_PER_SECOND: u64 = 400;
 
 /// Bytes that a tail reads ahead.
-const AHEAD: usize = 512 << 10;
+const AHEAD: usize = 128 << 10;
 
 /// Records behind the end at which a tail leaves some out.
 const MOST_BEHIND: u64 = 20_000;
@@ -155,7 +155,7 @@ impl Tail {
                 Err(_) => {}
                 Ok(Ok(Some(batch))) => {
                     let mut turn = console.turn.lock().await;
-                    turn.work(|| self.take(&batch)).await;
+                    turn.work(batch.memory(), || self.take(&batch)).await;
                 }
                 Ok(Ok(None)) => return Ok(()),
                 Ok(Err(error)) if error.kind() == ErrorKind::Gap => {

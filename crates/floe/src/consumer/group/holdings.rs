@@ -19,6 +19,10 @@ use crate::{
     topic::TopicPartition,
 };
 
+/// Input records by which a task may be ahead of the progress that the group has stored. A later owner makes and compares anew
+/// what follows from them, so that its begin stays short also where heartbeats take long, or a backlog is worked off fast.
+pub(super) const MAX_AHEAD: i64 = 50_000;
+
 /// The lease on an own partition, and the position and the text that the group has stored for it.
 #[derive(Debug, Clone)]
 pub(super) struct Owned {
@@ -39,6 +43,8 @@ struct Holding {
     /// As the group has it.
     group: Owned,
     stage: Stage,
+    /// Whether its task is too far ahead to get more records.
+    held_back: bool,
 }
 
 #[derive(Debug)]
@@ -147,7 +153,8 @@ impl Holdings {
             if self.held.contains_key(number) {
                 continue;
             }
-            self.held.insert(*number, Holding { group: owned.clone(), stage: Stage::Opening });
+            let holding = Holding { group: owned.clone(), stage: Stage::Opening, held_back: false };
+            self.held.insert(*number, holding);
             self.open(*number, owned.lease, owned.next);
             moved.assigned.push(self.opener.topic.partition(*number));
         }
@@ -266,12 +273,37 @@ impl Holdings {
             acks.as_ref().map(|acks| acks.finished_or_origin()).or(holding.group.next)
         };
         holding.stage = Stage::Opening;
+        // It joins the queue anew.
+        holding.held_back = false;
         if let Some(acks) = acks {
             // Records whose time to drain has passed come again.
             acks.lose();
         }
         let lease = holding.group.lease;
         self.open(number, lease, next);
+    }
+
+    /// Hands out no more records to tasks that are too far ahead of what the group has stored, and goes on with those that are
+    /// not. Returns by how many records the first of the tasks is ahead; `None` without tasks.
+    pub(super) fn hold_back(&mut self) -> Option<i64> {
+        let mut furthest = None;
+        for (number, holding) in self.held.iter_mut().filter(|_| self.tasks.is_some()) {
+            let Stage::Reading(acks) = &holding.stage else { continue };
+            let (Some((next, _)), Some(facts)) = (acks.task_progress(), acks.task()) else { continue };
+            let ahead = next.saturating_sub(holding.group.next.unwrap_or(facts.start));
+            furthest = furthest.max(Some(ahead));
+            let is_far = ahead >= MAX_AHEAD;
+            if let Some(index) = self.indexes.get(number).filter(|_| is_far != holding.held_back) {
+                holding.held_back = is_far;
+                if is_far {
+                    tracing::debug!(topic = %self.opener.topic, partition = number, ahead, "a task waits for its commit");
+                    self.opener.queue.pause(*index);
+                } else {
+                    self.opener.queue.resume(*index);
+                }
+            }
+        }
+        furthest
     }
 
     /// Returns the partitions that were drained, or whose time to drain has passed.

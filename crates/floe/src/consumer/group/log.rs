@@ -261,7 +261,8 @@ impl Replay {
     }
 }
 
-async fn create_topic(client: &ClientCore, topic: &Topic) -> Result<()> {
+/// Returns as much replication as the cluster has, up to [`MAX_REPLICATION`].
+pub(crate) async fn replication_factor(client: &ClientCore) -> u32 {
     let nodes = client.engine().health().await.map_or(1, |health| {
         health
             .nodes
@@ -271,9 +272,14 @@ async fn create_topic(client: &ClientCore, topic: &Topic) -> Result<()> {
             .count()
             .clamp(1, MAX_REPLICATION)
     });
+    u32::try_from(nodes).unwrap_or(1)
+}
+
+async fn create_topic(client: &ClientCore, topic: &Topic) -> Result<()> {
+    let nodes = replication_factor(client).await;
     let mut spec = TopicSpec::new(topic.clone()).partitions(PARTITIONS).retention_age(RETENTION);
     if nodes > 1 {
-        spec = spec.replication_factor(u32::try_from(nodes).unwrap_or(1));
+        spec = spec.replication_factor(nodes);
     }
     match client.engine().create_topic(spec).await {
         Ok(()) => Ok(()),

@@ -52,6 +52,7 @@ impl LogReader {
             queue: Arc::clone(&queue),
             topic: at.topic,
             fetch: FetchSettings {
+                keeps_stored: false,
                 isolation: Isolation::ReadCommitted,
                 smartmodules: None,
                 ..settings.clone()

@@ -1,69 +1,46 @@
 //! The task of a member: reads the coordination partition, applies each record, and appends what is due.
 
 mod reading;
+mod topics;
 mod writing;
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use floe_core::random;
 use floe_group::{GroupRecord, GroupState, MemberId};
 use futures_util::{FutureExt as _, future::BoxFuture};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use self::topics::{Announcement, KeptTopic};
 use super::{
     fence::FenceTime,
-    holdings::Holdings,
     log::{GroupLog, Replayed},
     log_reader::LogReader,
-    membership::{Fence, GroupEvent, Membership},
+    membership::{Fence, Membership},
     roster::Roster,
+    subscription::Subscription,
 };
 use crate::{
-    Error, ErrorKind, Result,
-    client_core::ClientCore,
-    consumer::{commit::CommitTrigger, settings::CommitPolicy},
-    telemetry::GroupTelemetry,
+    Error, ErrorKind, Result, client_core::ClientCore, consumer::fetch::FetchSettings,
+    telemetry::GroupTelemetry, topic::Topic,
 };
 
 /// Delay before a failed append is followed by another one.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// How often a member looks whether the application has finished the records of a partition to release.
-const DRAIN_TICK: Duration = Duration::from_millis(20);
+/// How often a member looks whether the application has finished the records of a partition to release, and how far tasks are
+/// ahead of their stored progress.
+const WORK_TICK: Duration = Duration::from_millis(20);
 
-/// Request of the consumer to its member.
-#[derive(Debug)]
-pub(super) enum Command {
-    /// Stores the offsets.
-    Commit(CommitTrigger, oneshot::Sender<Result<()>>),
-    /// Stores the offsets if the policy does, and leaves the group.
-    Close(oneshot::Sender<Result<()>>),
-}
+/// How often a member looks whether its tasks have begun to work.
+const IDLE_TICK: Duration = Duration::from_millis(100);
 
-/// A commit that waits for a heartbeat, and then for its return.
-#[derive(Debug)]
-struct WaitingCommit {
-    trigger: CommitTrigger,
-    sequence: Option<u64>,
-    reply: oneshot::Sender<Result<()>>,
-}
-
-/// Parts that a member and its consumer share.
+/// Parts that a member and its consumers share.
 #[derive(Debug)]
 pub(super) struct Links {
-    pub(super) commands: mpsc::Receiver<Command>,
-    pub(super) events: broadcast::Sender<GroupEvent>,
     pub(super) fence: Arc<FenceTime>,
-    /// Keeps the error with which the member ends by itself.
-    pub(super) failure: Arc<OnceLock<Error>>,
-    /// Tells the outcome of the first join.
-    pub(super) ready: Option<oneshot::Sender<Result<()>>>,
-    /// Announces the numbers of partitions of the topic, or its end.
-    pub(super) announced: mpsc::Receiver<Result<u32>>,
+    /// Brings consumers that read further topics as this member.
+    pub(super) arriving: mpsc::Receiver<Box<Subscription>>,
 }
 
 /// The own place in the group.
@@ -92,17 +69,23 @@ pub(super) struct Member {
     reader: LogReader,
     links: Links,
     options: Membership,
-    commit: CommitPolicy,
+    /// Settings of the reader of the log.
+    fetch: FetchSettings,
     group: Arc<str>,
     id: MemberId,
     state: GroupState,
     place: MemberPlace,
+    /// Round trips that were too long for the session; `None` once one was short enough.
+    slow_trips: Option<Vec<Duration>>,
     roster: Roster,
-    holdings: Holdings,
-    /// Partitions that others shall have.
-    leaving: Vec<u32>,
-    /// Partitions of the topic, as far as they were announced.
-    count: u32,
+    /// The topics, each with its consumer.
+    subscriptions: Vec<Subscription>,
+    /// Consumers whose topic has another consumer, which is about to end.
+    parked: Vec<Subscription>,
+    /// Topics that a named member keeps for a consumer that may come again.
+    kept: Vec<KeptTopic>,
+    /// The last change of topics that a heartbeat told.
+    announcement: Option<Announcement>,
     appending: Option<(BoxFuture<'static, Result<Option<i64>>>, Duration)>,
     /// Offset of the last own record and the time of its acknowledgement. The next record waits until it has been read back,
     /// so that it says what follows from it.
@@ -110,9 +93,10 @@ pub(super) struct Member {
     /// Whether the last append failed, and when the next one may begin.
     failing: bool,
     retry_at: Duration,
-    waiting: Vec<WaitingCommit>,
-    last_commit: Duration,
-    closing: Option<(Option<oneshot::Sender<Result<()>>>, Duration)>,
+    /// Records by which a task of a processor is ahead of what the group has stored, if there are tasks.
+    ahead: Option<i64>,
+    /// The time until which consumers wait for their close.
+    closing_until: Duration,
     /// Before this time nothing is released.
     settled_at: Duration,
     group_began: Option<Duration>,
@@ -126,8 +110,8 @@ pub(super) struct Member {
 
 /// Reason why the task ends.
 enum End {
-    /// The member has left.
-    Left(Result<()>),
+    /// The last consumer was closed or dropped.
+    Left,
     /// The member cannot go on.
     Failed(Error),
 }
@@ -136,39 +120,41 @@ impl Member {
     pub(super) fn new(
         (client, group): (ClientCore, Arc<str>),
         (log, replayed): (GroupLog, Replayed),
-        (options, commit, count): (Membership, CommitPolicy, u32),
-        holdings: Holdings,
+        options: Membership,
+        first: Subscription,
         links: Links,
     ) -> Self {
         let Replayed { state, next, last, .. } = replayed;
-        let reader = LogReader::open(log.clone(), (next, last), &holdings.opener().fetch);
+        let fetch = first.opener().fetch.clone();
+        let reader = LogReader::open(log.clone(), (next, last), &fetch);
         let group_began = state.members().is_empty().then_some(Duration::ZERO);
         let id = MemberId((u128::from(random::bits()) << 64) | u128::from(random::bits()));
         let now = links.fence.clock().now();
-        let topic = holdings.opener().topic.clone();
-        let telemetry = GroupTelemetry::new(client.telemetry(), topic, Arc::clone(&group));
-        Self {
+        let telemetry = GroupTelemetry::new(client.telemetry(), first.topic().clone(), Arc::clone(&group));
+        let kept = KeptTopic::of_predecessor(&state, &options, now);
+        let mut member = Self {
             client,
             log,
             reader,
             links,
             options,
-            commit,
+            fetch,
             group,
             id,
             state,
             place: MemberPlace::default(),
+            slow_trips: Some(Vec::new()),
             roster: Roster::default(),
-            holdings,
-            leaving: Vec::new(),
-            count,
+            subscriptions: Vec::new(),
+            parked: Vec::new(),
+            kept,
+            announcement: None,
             appending: None,
             unread: None,
             failing: false,
             retry_at: Duration::ZERO,
-            waiting: Vec::new(),
-            last_commit: now,
-            closing: None,
+            ahead: None,
+            closing_until: Duration::ZERO,
             settled_at: Duration::ZERO,
             group_began,
             since_snapshot: (0, now),
@@ -176,10 +162,12 @@ impl Member {
             next_store: now + writing::STORE_INTERVAL,
             last_tick: now,
             telemetry,
-        }
+        };
+        member.admit(first, now);
+        member
     }
 
-    /// Takes part in the group until the consumer is closed or dropped.
+    /// Takes part in the group until the last consumer is closed or dropped.
     pub(super) async fn run(mut self) {
         let end = loop {
             if let Err(end) = self.step().await {
@@ -187,27 +175,24 @@ impl Member {
             }
         };
         match end {
-            End::Left(outcome) => {
+            End::Left => {
+                let now = self.now();
+                while !self.subscriptions.is_empty() {
+                    self.finish(0, now);
+                }
                 self.store_last().await;
                 self.links.fence.end();
-                if let Some((Some(reply), _)) = self.closing.take() {
-                    // The consumer may have stopped waiting.
-                    let _ = reply.send(outcome);
-                }
             }
             End::Failed(error) => {
-                let moved = self.holdings.lose();
-                self.tell(moved);
+                self.lose_topics();
                 // Nothing is left that must not be handed out, but the error.
                 self.links.fence.extend(Duration::MAX);
-                // The task ends once.
-                let _ = self.links.failure.set(error.clone());
-                match self.links.ready.take() {
-                    Some(ready) => _ = ready.send(Err(error)),
-                    None => {
-                        tracing::warn!(group = %self.group, %error, "the member leaves the group");
-                        self.holdings.opener().queue.fail(error);
-                    }
+                let mut started = false;
+                for subscription in self.subscriptions.iter_mut().chain(&mut self.parked) {
+                    started |= subscription.fail(error.clone());
+                }
+                if started {
+                    tracing::warn!(group = %self.group, %error, "the member leaves the group");
                 }
             }
         }
@@ -216,21 +201,19 @@ impl Member {
     /// Appends what is due, and waits for the next thing to happen.
     async fn step(&mut self) -> Result<(), End> {
         let now = self.now();
+        self.admit_parked(now);
         self.keep_fence(now);
+        self.ahead = self.subscriptions.iter_mut().filter_map(|of| of.holdings.hold_back()).max();
         self.act(now)?;
         let tick = self.next_tick(now);
         tokio::select! {
             biased;
             outcome = pending_or(self.appending.as_mut().map(|(append, _)| append)) => self.appended(outcome),
-            command = self.links.commands.recv(), if self.closing.is_none() => self.command(command),
+            (topic, news) = topics::next(&mut self.subscriptions) => self.hear(&topic, news)?,
+            Some(arrival) = self.links.arriving.recv() => self.parked.push(*arrival),
             entry = self.reader.next() => match entry {
                 Ok(entry) => self.take(entry)?,
                 Err(error) => self.reload(error).await?,
-            },
-            opened = self.holdings.opened() => self.telemetry.assigns(opened.0, opened.1),
-            Some(announced) = self.links.announced.recv() => match announced {
-                Ok(count) => self.count = self.count.max(count),
-                Err(error) => return Err(End::Failed(error)),
             },
             outcome = pending_or(self.storing.as_mut()) => {
                 self.storing = None;
@@ -255,8 +238,11 @@ impl Member {
     fn next_tick(&self, now: Duration) -> Duration {
         let longest = self.session() / 10;
         let mut at = now + longest;
-        if self.holdings.is_draining() {
-            at = at.min(now + DRAIN_TICK);
+        let drains = self.subscriptions.iter().any(|subscription| subscription.holdings.is_draining());
+        if drains || self.ahead.is_some_and(|ahead| ahead > 0) {
+            at = at.min(now + WORK_TICK);
+        } else if self.ahead.is_some() {
+            at = at.min(now + IDLE_TICK);
         }
         if self.place.joined.is_some() && self.appending.is_none() {
             at = at.min(self.place.next_beat);
@@ -298,21 +284,17 @@ impl Member {
             self.place.gave_up = true;
             self.lose_all();
         }
-        let fence = &self.links.fence;
-        let queue = &self.holdings.opener().queue;
-        if queue.is_fenced() != fence.is_past() {
-            queue.fence(fence.is_past());
+        let is_past = self.links.fence.is_past();
+        for queue in self.subscriptions.iter().map(|subscription| &subscription.opener().queue) {
+            if queue.is_fenced() != is_past {
+                queue.fence(is_past);
+            }
         }
     }
 
     /// Begins the next append that is due, if none is under way.
     fn act(&mut self, now: Duration) -> Result<(), End> {
-        if let Some((_, until)) = &self.closing
-            && now >= *until
-        {
-            let error = Error::new(ErrorKind::RequestTimeout, "the member did not leave the group in time");
-            return Err(End::Left(Err(error.with_operation("commit"))));
-        }
+        self.end_overdue(now)?;
         let awaits = self.unread.is_some_and(|(offset, since)| {
             self.state.last() < offset && now < since.saturating_add(self.session() / 3)
         });
@@ -320,9 +302,7 @@ impl Member {
             return Ok(());
         }
         let Some(joined) = self.place.joined else {
-            if self.closing.is_some() {
-                return Err(End::Left(Ok(())));
-            }
+            self.finish_all_closing(now)?;
             // A join that does not come back was lost with the end of the log.
             let is_lost = |sent: Duration| now >= sent.saturating_add(self.session());
             if self.place.joining.is_none_or(is_lost) {
@@ -357,41 +337,13 @@ impl Member {
         }
     }
 
-    fn command(&mut self, command: Option<Command>) {
-        let limit = self.now() + self.session();
-        match command {
-            Some(Command::Commit(trigger, reply))
-                if self.place.joined.is_none() || self.links.fence.is_past() =>
-            {
-                let _ = (trigger, reply.send(Err(self.fenced())));
-            }
-            Some(Command::Commit(trigger, reply)) => {
-                self.waiting.push(WaitingCommit { trigger, sequence: None, reply });
-            }
-            Some(Command::Close(reply)) => self.closing = Some((Some(reply), limit)),
-            // The consumer was dropped.
-            None => {
-                self.holdings.end_tasks();
-                self.closing = Some((None, limit));
-            }
-        }
-    }
-
-    /// Answers the commits that `which` accepts.
-    fn answer(&mut self, which: impl Fn(&WaitingCommit) -> bool, outcome: &Result<()>) {
-        for commit in self.waiting.extract_if(.., |commit| which(commit)) {
-            // The caller may have stopped waiting.
-            let _ = commit.reply.send(outcome.clone());
-        }
-    }
-
-    fn fenced(&self) -> Error {
+    fn fenced(&self, topic: &Topic) -> Error {
         let message = format!(
             "the group {:?} cannot count on this member: it has not proven in time that it lives, and others may have taken \
              over its partitions; it goes on by itself once it has joined anew",
             self.group
         );
-        Error::new(ErrorKind::Fenced, message).with_topic(&self.holdings.opener().topic)
+        Error::new(ErrorKind::Fenced, message).with_topic(topic)
     }
 
     /// Opens the log of a group and reads its state.

@@ -1,5 +1,7 @@
 //! Records, batches, streams, and dropped calls.
 
+use floe_wire::compress::{Codec, Compression};
+
 use super::*;
 
 fn from_beginning(engine: &FakeEngine) -> ConsumerBuilder {
@@ -46,6 +48,37 @@ async fn batches_begin_at_the_requested_offset() {
         assert_eq!(batch.len(), batches.last().unwrap().len());
     }
     assert_eq!(batches, [vec![4, 5], vec![6, 7, 8], vec![9]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stored_batches_are_kept_where_they_are_wanted_whole() {
+    let engine = FakeEngine::with_topic(TOPIC, 1);
+    for codec in [Codec::None, Codec::Lz4] {
+        let mut builder = BatchBuilder::new(64);
+        for time in 0..3 {
+            builder.append(time, None, &[b'a'; 2000], &[("name", b"value")]).unwrap();
+        }
+        let compression = Compression::new(codec);
+        let producer = ProducerIdentity { id: 7, epoch: 0, first_sequence: 1 };
+        append_batch(&engine, 0, builder.finish(FinishOptions { compression, producer }).unwrap()).await;
+    }
+    let mut consumer =
+        over(&engine).consumer(TOPIC).from(StartAt::Offset(1)).keep_stored().start().await.unwrap();
+    let part = consumer.next_batch().await.unwrap().unwrap();
+    assert_eq!((part.first_offset(), part.stored()), (1, None), "the first record is not wanted");
+    let whole = consumer.next_batch().await.unwrap().unwrap();
+    let stored = whole.stored().unwrap();
+    assert_eq!((stored.base_offset(), stored.header().attributes.codec()), (3, Ok(Codec::Lz4)));
+    assert_eq!(whole.memory(), stored.records().unwrap().section_len() + stored.len());
+    let records: Vec<_> = stored.records().unwrap().map(Result::unwrap).collect();
+    assert_eq!(records, whole.records().collect::<Vec<_>>());
+
+    // A record that was taken is no longer in the batch; and without being asked, a consumer keeps none.
+    let mut consumer = from_beginning(&engine).keep_stored().start().await.unwrap();
+    next(&mut consumer).await;
+    assert_eq!(consumer.next_batch().await.unwrap().unwrap().stored(), None);
+    let mut consumer = from_beginning(&engine).start().await.unwrap();
+    assert_eq!(consumer.next_batch().await.unwrap().unwrap().stored(), None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,12 +1,14 @@
 //! Records that an exactly-once task wrote twice.
 
-use floe_core::producer_id;
+use floe_core::{engine::Capabilities, producer_id};
 
 use super::*;
 
 /// A partition in which a former owner of a task wrote on while its successor had begun.
 async fn with_duplicates() -> FakeEngine {
-    let engine = FakeEngine::with_topic(TOPIC, 1);
+    // A log that fences takes none of these records.
+    let engine = FakeEngine::with_topic(TOPIC, 1)
+        .with_capabilities(Capabilities::FULL.with(|it| it.conditional_appends = false));
     let task = producer_id::task_id("processor", "input", 0, 0);
     for batch in [
         from_producer(task, 1, 0, &["a", "b", "c"]),

@@ -8,7 +8,7 @@ use crate::{
     client_core::ClientCore,
     consumer::group::MemberHandle,
     producer::{Partitioner, ProducerBuilder},
-    topic::Topic,
+    topic::{Topic, TopicPartition},
 };
 
 /// Settings and clients of all tasks of a processor.
@@ -18,17 +18,33 @@ pub(super) struct TaskContext {
     pub(super) member: MemberHandle,
     pub(super) session: Duration,
     pub(super) outputs: Vec<OutputSettings>,
-    /// How long an append may be on its way after its sender has died.
+    /// How long an append of an owner that has died may be on its way and take effect.
     pub(super) late: Duration,
+}
+
+impl TaskContext {
+    /// Returns the changelog, if outputs are recorded: the last output.
+    pub(super) fn changelog(&self) -> Option<&OutputSettings> {
+        self.outputs.last().filter(|output| output.per_task)
+    }
 }
 
 /// An output topic.
 pub(super) struct OutputSettings {
     pub(super) topic: Topic,
-    /// Partitions that the topic has had since the processor began.
+    /// Partitions that a task writes to: those that the topic has had since the processor began.
     pub(super) partitions: u32,
+    /// Whether a task writes to one partition alone, that of the number of its input partition.
+    pub(super) per_task: bool,
     pub(super) partitioner: Arc<dyn Partitioner>,
     pub(super) builder: ProducerBuilder,
+}
+
+impl OutputSettings {
+    /// Returns a partition that the task of an input partition writes to.
+    pub(super) fn at(&self, number: u32, task: u32) -> TopicPartition {
+        self.topic.partition(if self.per_task { task } else { number })
+    }
 }
 
 /// The topics of a processor, by which it recognizes its own progress in a group.
@@ -36,6 +52,7 @@ pub(super) struct OutputSettings {
 pub(super) struct ProcessorTopics {
     pub(super) group: Arc<str>,
     pub(super) from: Topic,
+    /// The outputs, the changelog last.
     pub(super) outputs: Vec<Topic>,
 }
 
@@ -84,6 +101,7 @@ mod tests {
         for (input, text, says) in [
             ("returns", own, "reads returns"),
             ("orders", "exact1 7 3 clean invoices=0:0", "writes to invoices:"),
+            ("orders", "exact1 7 3 clean invoices=0:0 orders-dead=0:0 log=0:0", "orders-dead and log"),
             ("orders", "exact1 7 3 clean bills=0:0 orders-dead=0:0", "writes to bills and orders-dead"),
             ("orders", "exact9 something", "another version"),
             ("orders", "note", "another program"),

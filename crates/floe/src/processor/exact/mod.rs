@@ -19,6 +19,7 @@
 //! | `take_over` | the begin of a task after another owner |
 //! | `written_tail`, `fingerprint` | records that are written beyond the commit, and how they are recognized |
 //! | `task` | order, numbers, comparison, acknowledgements |
+//! | `task/recording`, `changelog`, `changelog_record` | outputs that are recorded before they are sent |
 //! | `lease_gate` | appends end with the lease |
 //!
 //! The number of a record in its output partition is its sequence in the batches of the task, whose producer id follows from
@@ -26,11 +27,14 @@
 //! and finds by it what is written. Each task has one append in flight for an output partition, so that no number is missing
 //! behind another one.
 
+mod changelog;
+mod changelog_record;
 mod context;
 mod fingerprint;
 mod lease_gate;
 mod numbering;
 mod opening;
+mod patience;
 mod take_over;
 mod task;
 mod written_tail;
@@ -39,23 +43,54 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use floe_core::process;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 
-use self::{context::TaskContext, task::TaskInput};
-pub(super) use self::{opening::ExactOpening, task::Made};
+use self::{
+    context::TaskContext,
+    task::{RecordedUpTo, TaskInput},
+};
+pub(super) use self::{
+    opening::ExactOpening,
+    task::{Made, Settled},
+};
 use crate::{Error, Message, consumer::TaskLease};
 
 /// How long tasks may take to end.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The place of an input record in the order of its partition. Dropping it gives the record up, and all behind it.
-pub(super) type Slot = oneshot::Sender<Made>;
+#[derive(Debug)]
+pub(super) struct Slot {
+    offset: i64,
+    made: oneshot::Sender<Made>,
+    /// Set where outputs are recorded.
+    recorded: Option<watch::Receiver<RecordedUpTo>>,
+}
+
+impl Slot {
+    /// Waits until it is known whether outputs of the record are recorded, so that no handler may be called for it any more.
+    /// `None` if the task has ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(super) async fn is_recorded(&mut self) -> Option<bool> {
+        let Some(recorded) = &mut self.recorded else { return Some(false) };
+        let up_to = recorded.wait_for(Option::is_some).await.ok()?;
+        up_to.map(|up_to| self.offset < up_to)
+    }
+
+    /// Gives the records that were made to the task. They are dropped if it is lost.
+    pub(super) fn give(self, made: Made) {
+        drop(self.made.send(made));
+    }
+}
 
 struct RunningTask {
     lease: TaskLease,
     inputs: mpsc::Sender<TaskInput>,
+    recorded: watch::Receiver<RecordedUpTo>,
 }
 
 /// The tasks of a processor: one for each input partition that it holds.
@@ -83,9 +118,11 @@ impl ExactTasks {
         self.begin(lease);
         let (slot, made) = oneshot::channel();
         let task = self.running.get(&message.partition)?;
+        let offset = message.offset;
         // A task that has ended has lost its lease, and its records are given up. There is room for all that are held.
-        let _ = task.inputs.try_send(TaskInput { offset: message.offset, made });
-        Some(slot)
+        let _ = task.inputs.try_send(TaskInput { offset, made });
+        let recorded = self.context.changelog().map(|_| task.recorded.clone());
+        Some(Slot { offset, made: slot, recorded })
     }
 
     /// Begins the tasks of partitions that are taken up. Returns the failure of one of them.
@@ -113,9 +150,10 @@ impl ExactTasks {
             return;
         }
         let (inputs, received) = mpsc::channel(self.max_held);
-        let work = task::run(Arc::clone(&self.context), lease.clone(), received);
+        let (begins, recorded) = watch::channel(None);
+        let work = task::run(Arc::clone(&self.context), lease.clone(), received, begins);
         self.ends.spawn(process::inherit(work));
-        self.running.insert(partition, RunningTask { lease, inputs });
+        self.running.insert(partition, RunningTask { lease, inputs, recorded });
     }
 
     /// Ends all tasks. Nothing is sent afterwards.

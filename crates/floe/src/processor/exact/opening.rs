@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
-    ExactTasks,
+    ExactTasks, changelog,
     context::{OutputSettings, ProcessorTopics, TaskContext},
     numbering::MAX_PARTITIONS,
 };
@@ -59,15 +59,15 @@ impl ExactOpening {
         Ok(())
     }
 
-    /// Collects the outputs, the second of which may be that of dead letters.
+    /// Collects the outputs: that of the results, that of dead letters if they are kept, and the changelog, which is created
+    /// if outputs are recorded.
     ///
     /// # Errors
     /// As [`ExactOpening::check`].
     pub(in crate::processor) async fn new(
         client: &ClientCore,
         (group, from): (&Arc<str>, &Topic),
-        output: ProducerBuilder,
-        dead_letters: Option<ProducerBuilder>,
+        (output, dead_letters, recorded): (ProducerBuilder, Option<ProducerBuilder>, Option<ProducerBuilder>),
     ) -> Result<Self> {
         let mut builders = vec![output];
         let dead_letters = dead_letters.map(|builder| {
@@ -84,7 +84,19 @@ impl ExactOpening {
             let topic = builder.topic().clone();
             let partitions = client.engine().topic(topic.clone()).await?.partitions;
             let partitioner = builder.chosen_partitioner();
-            outputs.push(OutputSettings { topic, partitions, partitioner, builder: exact(builder) });
+            let builder = exact(builder);
+            outputs.push(OutputSettings { topic, partitions, per_task: false, partitioner, builder });
+        }
+        if let Some(builder) = recorded {
+            let topic = builder.topic();
+            if topic == from || outputs.iter().any(|output| output.topic == *topic) {
+                let message =
+                    "the changelog needs a topic of its own: this one is read or written by the processor";
+                return Err(Error::new(ErrorKind::InvalidConfig, message).with_topic(topic));
+            }
+            changelog::create(client, (from, topic)).await?;
+            Self::check(client, &builder).await?;
+            outputs.push(changelog::as_output(exact(builder)));
         }
         let total: u32 = outputs.iter().map(|output| output.partitions).sum();
         if total > MAX_PARTITIONS {
@@ -137,10 +149,14 @@ fn exact(builder: ProducerBuilder) -> ProducerBuilder {
         .max_in_flight(1)
 }
 
-/// How long an append may be on its way: engines without servers end it with the process.
+/// How long an append may be on its way and take effect.
+///
+/// Engines without servers end it with the process. A log that fences knows the numbers of the task: an append of the owner
+/// before stores what the own task sends under the same numbers, which the log then takes for sent, or refuses, so that the
+/// task looks at the partition again. Behind an append of the own epoch it is refused.
 fn late(client: &ClientCore, outputs: &[OutputSettings]) -> Duration {
     let at = outputs.first().map(|output| output.topic.partition(0));
-    if client.engine().endpoint(at.as_ref()).is_none() {
+    if client.info().capabilities.conditional_appends || client.engine().endpoint(at.as_ref()).is_none() {
         return Duration::ZERO;
     }
     #[cfg(feature = "fluvio")]

@@ -3,22 +3,28 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use floe_core::producer_id::task_id;
-use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
+use floe_wire::batch::ProducerIdentity;
+use futures_util::{
+    StreamExt, TryStreamExt,
+    future::{BoxFuture, ready},
+    stream,
+};
 use parking_lot::Mutex;
 use tokio::time::sleep;
 
 use super::{
+    changelog::{self, ChangelogTail},
     context::TaskContext,
+    fingerprint::Fingerprint,
     numbering::{Numbering, OutputNumbers, PartitionNumbers},
-    written_tail::{Writer, WrittenRecord, read_written},
+    patience::{RETRY_DELAY, patiently},
+    written_tail::{WrittenRecord, read_written},
 };
 use crate::{
     Error, ErrorKind, Result,
     consumer::{TaskFacts, TaskLease, TaskProgress},
+    engine::SharedEngine,
 };
-
-/// Delay before a look-up is retried.
-const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// Output partitions that are read concurrently.
 const LOOKUPS: usize = 16;
@@ -59,8 +65,10 @@ pub(super) type Written = Vec<Vec<VecDeque<WrittenRecord>>>;
 pub(super) struct Begun {
     pub(super) progress: Arc<Progress>,
     pub(super) producer_id: i64,
-    /// The records that are written beyond the commit, in the order of their numbers.
+    /// The records that are written beyond the commit, in the order of their numbers. None of the changelog.
     pub(super) written: Written,
+    /// What the changelog has beyond the commit; nothing if outputs are not recorded.
+    pub(super) recorded: ChangelogTail,
 }
 
 /// Takes a task over: stores the own epoch in the group, waits for appends of the owner before, and reads what it has written.
@@ -68,17 +76,27 @@ pub(super) struct Begun {
 /// # Errors
 /// [`ErrorKind::InvalidConfig`] where the task belongs to another processor or its outputs have changed; errors of the look-up,
 /// see [`read_written`].
-pub(super) async fn take_over(context: &TaskContext, lease: &TaskLease, facts: &TaskFacts) -> Result<Begun> {
-    let (before, needs_wait) = match stored_numbering(context, lease, facts)? {
+pub(super) async fn take_over(
+    context: &TaskContext,
+    engine: &SharedEngine,
+    lease: &TaskLease,
+    facts: &TaskFacts,
+) -> Result<Begun> {
+    let stored = stored_numbering(context, lease, facts)?;
+    patiently(|| Box::pin(changelog::ensure_partition(context, lease.partition()))).await?;
+    let (before, needs_wait) = match stored {
         Some(numbering) => (numbering.clone().take_over(), !numbering.is_clean),
-        None => (Numbering::begin(patiently(|| Box::pin(ends(context))).await?), false),
+        None => {
+            let ends = patiently(|| Box::pin(ends(context, lease.partition()))).await?;
+            (Numbering::begin(ends), false)
+        }
     };
     let standing =
         Standing { next: facts.next.unwrap_or(facts.start), numbering: before, in_flight: 0, stopped: false };
     let progress = Arc::new(Progress(Mutex::new(standing)));
     lease.store(Arc::clone(&progress) as _);
     let wait = if needs_wait { late_appends(context, facts) } else { Duration::ZERO };
-    begin(context, lease, progress, wait).await
+    begin(context, engine, lease, (progress, wait)).await
 }
 
 /// Begins the same task once more, after an append of it has failed.
@@ -87,6 +105,7 @@ pub(super) async fn take_over(context: &TaskContext, lease: &TaskLease, facts: &
 /// As [`take_over`].
 pub(super) async fn begin_again(
     context: &TaskContext,
+    engine: &SharedEngine,
     lease: &TaskLease,
     progress: Arc<Progress>,
 ) -> Result<Begun> {
@@ -94,27 +113,43 @@ pub(super) async fn begin_again(
         standing.numbering = standing.numbering.clone().take_over();
         standing.in_flight = 0;
     });
-    begin(context, lease, progress, context.late).await
+    begin(context, engine, lease, (progress, context.late)).await
 }
 
 /// Stores the epoch, waits for appends under earlier ones, and reads what is written.
 async fn begin(
     context: &TaskContext,
+    engine: &SharedEngine,
     lease: &TaskLease,
-    progress: Arc<Progress>,
-    wait: Duration,
+    (progress, wait): (Arc<Progress>, Duration),
 ) -> Result<Begun> {
     store(context, lease).await;
     sleep(wait).await;
-    let (incarnation, numbers) = progress.update(|standing| {
-        let numbering = &standing.numbering;
-        (numbering.incarnation, numbering.outputs.clone())
-    });
-    let (group, from) = (&context.topics.group, context.topics.from.as_str());
-    let producer_id = task_id(group, from, incarnation, lease.partition());
-    let writer = Writer { producer_id, input: (context.topics.from.as_str(), lease.partition()) };
-    let written = patiently(|| Box::pin(read_all(context, &numbers, writer))).await?;
-    Ok(Begun { progress, producer_id, written })
+    let numbering = progress.update(|standing| standing.numbering.clone());
+    let task = lease.partition();
+    let producer_id =
+        task_id(&context.topics.group, context.topics.from.as_str(), numbering.incarnation, task);
+    let mut recorded = ChangelogTail::default();
+    // Before the outputs: what an earlier owner has sent comes from what it has recorded.
+    if let (Some(settings), Some(numbers)) = (context.changelog(), numbering.outputs.last()) {
+        let (at, numbers) = (settings.at(0, task), numbers.partitions.first().copied());
+        let identity = ProducerIdentity { id: producer_id, epoch: numbering.epoch, first_sequence: 0 };
+        let numbers = numbers.unwrap_or(PartitionNumbers { next: 0, hint: 0 });
+        recorded = changelog::read(context, engine, &at, (identity, numbers)).await?;
+        if recorded.entries.is_empty() {
+            // Nothing waits for what is there, so that retention may remove it.
+            let unused = std::mem::take(&mut recorded);
+            progress.update(|standing| {
+                let numbers =
+                    standing.numbering.outputs.last_mut().and_then(|output| output.partitions.first_mut());
+                if let Some(numbers) = numbers {
+                    numbers.advance(unused.records, unused.end);
+                }
+            });
+        }
+    }
+    let written = patiently(|| Box::pin(read_all(context, &numbering.outputs, (producer_id, task)))).await?;
+    Ok(Begun { progress, producer_id, written, recorded })
 }
 
 /// Stores the numbering and the epoch, before the first append under them.
@@ -171,11 +206,11 @@ fn stored_numbering(
 }
 
 /// Returns the ends of all output partitions, as the numbers of a task that has written nothing.
-async fn ends(context: &TaskContext) -> Result<Vec<OutputNumbers>> {
+async fn ends(context: &TaskContext, task: u32) -> Result<Vec<OutputNumbers>> {
     let mut outputs = Vec::new();
     for output in &context.outputs {
         let end = |number: u32| -> BoxFuture<'_, Result<PartitionNumbers>> {
-            let at = output.topic.partition(number);
+            let at = output.at(number, task);
             Box::pin(async move {
                 Ok(PartitionNumbers { next: 0, hint: context.client.engine().watermarks(at).await?.high })
             })
@@ -187,28 +222,31 @@ async fn ends(context: &TaskContext) -> Result<Vec<OutputNumbers>> {
     Ok(outputs)
 }
 
-async fn read_all(context: &TaskContext, outputs: &[OutputNumbers], writer: Writer<'_>) -> Result<Written> {
+async fn read_all(
+    context: &TaskContext,
+    outputs: &[OutputNumbers],
+    (producer_id, task): (i64, u32),
+) -> Result<Written> {
+    let from = context.topics.from.as_str();
     let mut written = Vec::new();
-    for output in outputs {
+    for (output, settings) in outputs.iter().zip(&context.outputs) {
         let read = |(number, numbers): (u32, &PartitionNumbers)| -> BoxFuture<'_, Result<VecDeque<_>>> {
-            let (at, numbers) = (output.topic.partition(number), *numbers);
-            Box::pin(async move { read_written(&**context.client.engine(), &at, numbers, writer).await })
+            let (at, numbers) = (settings.at(number, task), *numbers);
+            if settings.per_task {
+                return Box::pin(ready(Ok(VecDeque::new())));
+            }
+            Box::pin(async move {
+                let engine = &**context.client.engine();
+                // The first record of a number is the one that readers have.
+                read_written(engine, &at, (producer_id, numbers), |known, _, record| {
+                    let contents = (record.key.as_deref(), &record.value[..]);
+                    known.is_none().then(|| Fingerprint::of((from, task), contents, record.headers.iter()))
+                })
+                .await
+            })
         };
         let lookups: Vec<_> = (0..).zip(&output.partitions).map(read).collect();
         written.push(stream::iter(lookups).buffered(LOOKUPS).try_collect().await?);
     }
     Ok(written)
-}
-
-/// Retries failures that pass; the caller ends with the lease.
-pub(super) async fn patiently<'a, T>(mut look_up: impl FnMut() -> BoxFuture<'a, Result<T>>) -> Result<T> {
-    loop {
-        match look_up().await {
-            Err(error) if error.is_retriable() || error.kind().is_unanswered() => {
-                tracing::warn!(%error, "a task waits for its outputs");
-                sleep(RETRY_DELAY).await;
-            }
-            other => return other,
-        }
-    }
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use floe_wire::batch::EncodedBatch;
+use floe_wire::batch::{EncodedBatch, RecordView};
 use tokio::time::sleep;
 
 use super::{
@@ -23,40 +23,38 @@ use crate::{
 /// How often the high watermark is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A record of the task that is in an output partition.
+/// A record of the task that is in an output partition, and what the task has to know of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct WrittenRecord {
+pub(super) struct WrittenRecord<C = Fingerprint> {
     pub(super) offset: i64,
-    pub(super) fingerprint: Fingerprint,
-}
-
-/// The task whose records are looked for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Writer<'a> {
-    pub(super) producer_id: i64,
-    /// Topic and partition that the task reads.
-    pub(super) input: (&'a str, u32),
+    pub(super) contents: C,
 }
 
 /// Returns the records of a task in an output partition from its last committed number on, in the order of their numbers. Waits
 /// until all replicas have them.
 ///
+/// `take` decides about each record: it gets the contents that are known under the number already, the epoch of the record
+/// and the record, and returns the contents that count, or `None` to leave what is known.
+///
 /// # Errors
 /// [`ErrorKind::Gap`] where retention has removed records that may be among them; [`ErrorKind::CorruptData`] where the
 /// partition has lost records; errors of the engine.
-pub(super) async fn read_written(
+pub(super) async fn read_written<C>(
     engine: &dyn Engine,
     at: &TopicPartition,
-    numbers: PartitionNumbers,
-    writer: Writer<'_>,
-) -> Result<VecDeque<WrittenRecord>> {
+    (producer_id, numbers): (i64, PartitionNumbers),
+    take: impl Fn(Option<&C>, i16, &RecordView) -> Option<C>,
+) -> Result<VecDeque<WrittenRecord<C>>> {
     loop {
         let marks = engine.watermarks(at.clone()).await?;
         check_place(at, numbers.hint, marks, engine.log_end(at.clone()).await?)?;
         let mut found = BTreeMap::new();
         let mut damage = None;
         scan_tail(engine, at, Some(numbers.hint), |batch| {
-            match take(batch, numbers.next, writer, &mut found) {
+            if batch.header().producer.id != producer_id {
+                return ControlFlow::Continue(());
+            }
+            match take_batch(batch, numbers.next, &take, &mut found) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => {
                     damage = Some(error);
@@ -77,27 +75,24 @@ pub(super) async fn read_written(
     }
 }
 
-/// Takes the records of the task from a batch: distance from `next` to record. The first one of a number stays.
-fn take(
+/// Takes the records from a batch of the task: distance from `next` to record.
+fn take_batch<C>(
     batch: &EncodedBatch,
     next: u32,
-    writer: Writer<'_>,
-    found: &mut BTreeMap<u32, WrittenRecord>,
+    take: impl Fn(Option<&C>, i16, &RecordView) -> Option<C>,
+    found: &mut BTreeMap<u32, WrittenRecord<C>>,
 ) -> Result<()> {
     let producer = batch.header().producer;
-    let Some(first) =
-        u32::try_from(producer.first_sequence).ok().filter(|_| producer.id == writer.producer_id)
-    else {
-        return Ok(());
-    };
+    let Ok(first) = u32::try_from(producer.first_sequence) else { return Ok(()) };
     for (index, record) in (0..).zip(batch.records()?) {
         let record = record?;
         let distance = first.wrapping_add(index).wrapping_sub(next) % MODULUS;
         // Smaller numbers are those of records before the commit.
         if distance < MODULUS / 2 {
-            let contents = (record.key.as_deref(), &record.value[..]);
-            let fingerprint = Fingerprint::of(writer.input, contents, record.headers.iter());
-            found.entry(distance).or_insert(WrittenRecord { offset: record.offset, fingerprint });
+            let known = found.get(&distance).map(|known| &known.contents);
+            if let Some(contents) = take(known, producer.epoch, &record) {
+                found.insert(distance, WrittenRecord { offset: record.offset, contents });
+            }
         }
     }
     Ok(())
@@ -127,10 +122,10 @@ fn check_place(at: &TopicPartition, hint: i64, marks: Watermarks, log_end: i64) 
 }
 
 /// Checks that the records follow each other from the first number on.
-fn without_holes(
+fn without_holes<C>(
     at: &TopicPartition,
-    found: BTreeMap<u32, WrittenRecord>,
-) -> Result<VecDeque<WrittenRecord>> {
+    found: BTreeMap<u32, WrittenRecord<C>>,
+) -> Result<VecDeque<WrittenRecord<C>>> {
     let hole = (0..).zip(&found).find(|(expected, (distance, _))| expected != *distance);
     if let Some((missing, (distance, record))) = hole {
         let message = format!(

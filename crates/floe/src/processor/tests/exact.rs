@@ -3,6 +3,7 @@
 mod crash_layer;
 mod limits;
 mod nondeterminism;
+mod recorded;
 mod take_overs;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -42,21 +43,25 @@ impl World {
     }
 
     /// Whether the group stands at the end of all partitions.
-    async fn is_done(&self) -> bool {
+    async fn is_done(&self, partitions: u32) -> bool {
         let Ok(group) = self.observer.groups().describe(GROUP).await else { return false };
         let mut done = 0;
-        for partition in 0..2 {
+        for partition in 0..partitions {
             let at = Topic::from("orders").partition(partition);
             let high = self.observer.admin().watermarks(at.clone()).await.unwrap().high;
             let next = group.partitions.iter().find(|one| one.at == at).and_then(|one| one.next);
-            done += usize::from(next == Some(high));
+            done += u32::from(next == Some(high));
         }
-        done == 2
+        done == partitions
     }
 
     async fn until_done(&self) {
+        self.until_all_done(2).await;
+    }
+
+    async fn until_all_done(&self, partitions: u32) {
         let mut waited = Duration::ZERO;
-        while !self.is_done().await {
+        while !self.is_done(partitions).await {
             assert!(waited < PATIENCE, "not done: {:?}", self.observer.groups().describe(GROUP).await);
             sleep(Duration::from_millis(100)).await;
             waited += Duration::from_millis(100);

@@ -1,10 +1,10 @@
 //! Following the records of the group.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
 
 use floe_group::{Applied, Beat, GroupRecord, Ignored};
 
-use super::{End, Member, MemberPlace, RETRY_DELAY, WaitingCommit};
+use super::{End, Member, MemberPlace, RETRY_DELAY, topics};
 use crate::{
     Error, ErrorKind,
     client_core::ClientCore,
@@ -22,6 +22,9 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// The same wait while a group starts.
 const FIRST_SETTLE: Duration = Duration::from_secs(3);
 
+/// Round trips of which the fastest has to fit into the session three times.
+const TRIALS: usize = 3;
+
 impl Member {
     /// Applies a record of the log.
     pub(super) fn take(&mut self, entry: LogEntry) -> Result<(), End> {
@@ -33,27 +36,45 @@ impl Member {
             return Ok(());
         };
         let before = self.state.generation();
+        let fenced = self.fenced_topics(&record);
         let applied = self.state.apply(offset, &record);
         if applied.ignored.is_none() {
             self.note(&record, now);
         }
         match &record {
             GroupRecord::Join(join) if join.member == self.id => self.joined(offset, applied, now)?,
-            GroupRecord::Beat(beat) | GroupRecord::Leave(beat) => self.read_back(beat, applied, now)?,
-            GroupRecord::Release(release) => self.read_back(&release.beat, applied, now)?,
+            GroupRecord::Beat(beat) | GroupRecord::Leave(beat) => {
+                self.read_back(beat, (applied, &fenced), now)?
+            }
+            GroupRecord::Release(release) => self.read_back(&release.beat, (applied, &fenced), now)?,
             _ => {}
         }
         if self.state.generation() != before {
             self.telemetry.rebalances();
             self.settled_at = self.settle(now);
             self.roster.sync(&self.state, self.id, now);
-            self.holdings.check(self.state.partitions()).map_err(End::Failed)?;
+            for subscription in &self.subscriptions {
+                subscription.holdings.check(self.state.partitions()).map_err(End::Failed)?;
+            }
         }
         let moves = !matches!(record, GroupRecord::Beat(_) | GroupRecord::Snapshot(_));
         if moves || self.state.generation() != before {
             self.follow(&record, now)?;
         }
+        self.welcome();
         Ok(())
+    }
+
+    /// Returns the topics of which an own heartbeat has commits that will not count.
+    fn fenced_topics(&self, record: &GroupRecord) -> BTreeSet<String> {
+        let beat = match record {
+            GroupRecord::Beat(beat) | GroupRecord::Leave(beat) => beat,
+            GroupRecord::Release(release) => &release.beat,
+            _ => return BTreeSet::new(),
+        };
+        let own = beat.commits.iter().filter(|_| beat.member == self.id);
+        let fenced = own.filter(|commit| !self.state.accepts(self.id, &commit.held, commit.next));
+        fenced.map(|commit| commit.held.partition.topic.clone()).collect()
     }
 
     /// Notes what a valid record says about the group.
@@ -82,13 +103,6 @@ impl Member {
         }
         let sent = self.place.joining.take().unwrap_or(now);
         let round_trip = now.saturating_sub(sent);
-        if self.links.ready.is_some() && round_trip * 3 > self.session() {
-            let message = format!(
-                "a session of {:?} is below three round trips to the coordination topic, each of which takes {round_trip:?}",
-                self.session()
-            );
-            return Err(End::Failed(Error::new(ErrorKind::InvalidConfig, message)));
-        }
         let third = self.session() / 3;
         self.place = MemberPlace {
             joined: Some(offset),
@@ -97,27 +111,54 @@ impl Member {
             proven_at: now,
             ..MemberPlace::default()
         };
-        self.holdings.joins(offset);
+        self.subscriptions.iter_mut().for_each(|subscription| subscription.holdings.joins(offset));
         self.telemetry.is_member(true);
         self.telemetry.joins(round_trip);
         self.roster.forgive(now);
-        if let Some(ready) = self.links.ready.take() {
-            // The consumer may have stopped waiting.
-            let _ = ready.send(Ok(()));
+        self.judge(round_trip, now)
+    }
+
+    /// Notes that the session leaves room for three round trips, without which no consumer starts. A longer one may have waited
+    /// for the end of an outage, which calls outlast by retries, so the member tries some more before it gives up.
+    fn judge(&mut self, round_trip: Duration, now: Duration) -> Result<(), End> {
+        let session = self.session();
+        let Some(slow_trips) = &mut self.slow_trips else { return Ok(()) };
+        if round_trip.saturating_mul(3) <= session {
+            self.slow_trips = None;
+            return Ok(());
         }
-        Ok(())
+        slow_trips.push(round_trip);
+        if slow_trips.len() < TRIALS {
+            self.place.next_beat = now;
+            return Ok(());
+        }
+        let fastest = slow_trips.iter().min().copied().unwrap_or(round_trip);
+        let message = format!(
+            "a session of {session:?} is below three round trips to the coordination topic, each of which takes {fastest:?}"
+        );
+        Err(End::Failed(Error::new(ErrorKind::InvalidConfig, message)))
     }
 
     /// Takes a heartbeat that came back, of this member or another one.
-    pub(super) fn read_back(&mut self, beat: &Beat, applied: Applied, now: Duration) -> Result<(), End> {
+    pub(super) fn read_back(
+        &mut self,
+        beat: &Beat,
+        (applied, fenced): (Applied, &BTreeSet<String>),
+        now: Duration,
+    ) -> Result<(), End> {
         if beat.member != self.id || Some(beat.joined) != self.place.joined || applied.ignored.is_some() {
             return Ok(());
         }
+        let mut round_trip = None;
         while let Some((sequence, sent)) = self.place.sent.front().copied()
             && sequence <= beat.sequence
         {
             self.place.sent.pop_front();
             self.place.proven = self.place.proven.max(sent);
+            round_trip = Some(now.saturating_sub(sent));
+        }
+        if let Some(round_trip) = round_trip {
+            self.judge(round_trip, now)?;
         }
         // A member that was away itself knows nothing of the silence of others.
         if now.saturating_sub(self.place.proven_at) > self.session() / 2 {
@@ -128,21 +169,26 @@ impl Member {
             self.place.gave_up = false;
             self.sync(now);
         }
-        let owned = self.owned();
-        self.holdings.stored(owned);
         self.telemetry.fences(applied.fenced_commits);
-        let outcome = if applied.fenced_commits > 0 { Err(self.fenced()) } else { Ok(()) };
-        // Positions of an earlier heartbeat, which failed or was lost with the end of the log, go with the next one.
-        let has_gone =
-            |commit: &&mut WaitingCommit| commit.sequence.is_some_and(|other| other < beat.sequence);
-        self.waiting.iter_mut().filter(has_gone).for_each(|commit| commit.sequence = None);
-        self.answer(|commit| commit.sequence == Some(beat.sequence), &outcome);
-        if self.closing.is_some() && self.options.instance.is_some() && self.place.sent.is_empty() {
-            return Err(End::Left(outcome));
+        for at in 0..self.subscriptions.len() {
+            let Some(subscription) = self.subscriptions.get(at) else { break };
+            let owned = self.owned(subscription.topic());
+            let is_fenced = fenced.contains(subscription.topic().as_str());
+            let outcome = if is_fenced { Err(self.fenced(subscription.topic())) } else { Ok(()) };
+            if let Some(subscription) = self.subscriptions.get_mut(at) {
+                subscription.holdings.stored(owned);
+                subscription.answer_beat(beat.sequence, &outcome);
+            }
         }
+        self.refuse_unknown(beat);
+        self.finish_given_up(now);
         if now >= self.next_store {
-            let held: Vec<_> = self.holdings.partitions().collect();
-            self.store(&held, now);
+            let held: Vec<_> = self
+                .subscriptions
+                .iter()
+                .flat_map(|subscription| subscription.holdings.partitions())
+                .collect();
+            self.store(&held, None, now);
         }
         Ok(())
     }
@@ -162,22 +208,32 @@ impl Member {
         if self.place.gave_up {
             return;
         }
-        let topic = &self.holdings.opener().topic;
-        let leaving = self.state.to_release(self.id).filter(|held| held.partition.topic == topic.as_str());
-        self.leaving = leaving.map(|held| held.partition.partition).collect();
-        let owned = self.owned();
-        let moved = self.holdings.sync(&owned, now);
-        moved.handovers.iter().for_each(|handover| self.telemetry.hands_over(*handover));
-        if !moved.revoked.is_empty() {
-            self.store(&moved.revoked, now);
+        for at in 0..self.subscriptions.len() {
+            self.sync_topic(at, now);
         }
-        self.tell(moved);
+    }
+
+    /// Takes up and gives up partitions of one topic.
+    pub(super) fn sync_topic(&mut self, at: usize, now: Duration) {
+        let Some(subscription) = self.subscriptions.get(at) else { return };
+        let topic = subscription.topic().clone();
+        let owned = self.owned(&topic);
+        let leaving = self.state.to_release(self.id).filter(|held| held.partition.topic == topic.as_str());
+        let leaving = leaving.map(|held| held.partition.partition).collect();
+        let Some(subscription) = self.subscriptions.get_mut(at) else { return };
+        subscription.leaving = leaving;
+        let moved = subscription.holdings.sync(&owned, now);
+        moved.handovers.iter().for_each(|handover| self.telemetry.hands_over(&topic, *handover));
+        if !moved.revoked.is_empty() {
+            self.store(&moved.revoked, None, now);
+        }
+        self.tell(at, moved);
     }
 
     /// The group has removed this member.
     pub(super) fn removed(&mut self, record: &GroupRecord, now: Duration) -> Result<(), End> {
         if let GroupRecord::Leave(_) = record {
-            return Err(End::Left(Ok(())));
+            return Err(End::Left);
         }
         self.lose_all();
         self.telemetry.is_member(false);
@@ -203,11 +259,23 @@ impl Member {
     /// Gives up all partitions, and what the application waits for.
     pub(super) fn lose_all(&mut self) {
         self.links.fence.end();
-        self.leaving.clear();
-        let moved = self.holdings.lose();
-        self.tell(moved);
-        let error = self.fenced();
-        self.answer(|_| true, &Err(error));
+        self.lose_topics();
+        for at in 0..self.subscriptions.len() {
+            let error = self.subscriptions.get(at).map(|subscription| self.fenced(subscription.topic()));
+            if let Some((subscription, error)) = self.subscriptions.get_mut(at).zip(error) {
+                subscription.answer_all(&Err(error));
+            }
+        }
+    }
+
+    /// Gives up all partitions.
+    pub(super) fn lose_topics(&mut self) {
+        for at in 0..self.subscriptions.len() {
+            let Some(subscription) = self.subscriptions.get_mut(at) else { break };
+            subscription.leaving.clear();
+            let moved = subscription.holdings.lose();
+            self.tell(at, moved);
+        }
     }
 
     /// The time from which partitions may be released after a change.
@@ -221,7 +289,9 @@ impl Member {
         (now + SETTLE.min(self.options.session / 4)).max(began.unwrap_or_default())
     }
 
-    pub(super) fn tell(&self, moved: Moved) {
+    /// Tells of partitions of a topic that came and went.
+    pub(super) fn tell(&self, at: usize, moved: Moved) {
+        let Some(subscription) = self.subscriptions.get(at) else { return };
         let Moved { assigned, revoked, lost, .. } = moved;
         let events = [
             ("revoked", GroupEvent::Revoked(revoked)),
@@ -233,37 +303,36 @@ impl Member {
             if of.is_empty() {
                 continue;
             }
-            self.telemetry.moves(change, of.len());
+            self.telemetry.moves(subscription.topic(), change, of.len());
             tracing::info!(group = %self.group, member = %self.id, ?event, "partitions of the group");
             if let Some(callback) = &self.options.on_event {
                 callback(&event);
             }
-            // An application without a stream of events needs none.
-            let _ = self.links.events.send(event);
+            subscription.tell(event);
         }
     }
 
     /// Begins anew after the log has lost its place: all leases are void.
     pub(super) async fn reload(&mut self, error: Error) -> Result<(), End> {
         tracing::warn!(group = %self.group, %error, "the coordination topic has no further record; the member joins anew");
-        self.holdings.opener().queue.fence(true);
+        for subscription in &self.subscriptions {
+            subscription.opener().queue.fence(true);
+        }
         self.lose_all();
         (self.appending, self.unread) = (None, None);
         self.place = MemberPlace::default();
         let mut loading = pin!(load_at_last(self.client.clone(), Arc::clone(&self.group)));
         let (log, replayed) = loop {
             // Without a place in the group, commits fail, and nothing is left to do for a close.
-            if self.closing.is_some() {
-                return Err(End::Left(Ok(())));
-            }
+            self.finish_all_closing(self.now())?;
             tokio::select! {
                 biased;
-                command = self.links.commands.recv() => self.command(command),
+                (topic, news) = topics::next(&mut self.subscriptions) => self.hear(&topic, news)?,
                 loaded = &mut loading => break loaded,
             }
         };
         let Replayed { state, next, last, .. } = replayed;
-        self.reader = LogReader::open(log.clone(), (next, last), &self.holdings.opener().fetch);
+        self.reader = LogReader::open(log.clone(), (next, last), &self.fetch);
         (self.log, self.state) = (log, state);
         let now = self.now();
         self.place.proven_at = now;

@@ -3,13 +3,17 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use floe_core::random;
-use floe_group::{Beat, Evict, GroupPartition, GroupRecord, Join, Release, Revoke};
+use floe_group::{Beat, Evict, GroupPartition, GroupRecord, Held, Join, Release, Revoke};
 use futures_util::FutureExt as _;
 
-use super::{End, Member};
+use super::{End, Member, RETRY_DELAY};
 use crate::{
-    consumer::{commit::CommitTrigger, group::holdings::Owned, settings::CommitPolicy},
-    topic::TopicPartition,
+    Error, ErrorKind,
+    consumer::group::{
+        holdings::{MAX_AHEAD, Owned},
+        subscription::{Closing, Subscription},
+    },
+    topic::{Topic, TopicPartition},
 };
 
 /// Interval at which the positions of the group go to the stored offsets of the engine.
@@ -21,7 +25,8 @@ const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(300);
 
 impl Member {
     pub(super) fn join(&self) -> Join {
-        let mut join = Join::new(self.id).topic(self.holdings.opener().topic.as_str(), self.count);
+        let mut join = Join::new(self.id);
+        join.topics = self.wanted_topics().into_iter().collect();
         join.instance.clone_from(&self.options.instance);
         join.session_ms = milliseconds(self.session());
         join.drain_ms = milliseconds(self.options.drain);
@@ -31,29 +36,26 @@ impl Member {
     /// Returns the record to append now.
     pub(super) fn due(&mut self, joined: i64, now: Duration) -> Result<Option<GroupRecord>, End> {
         let releases = self.drained(now);
-        if self.closing.is_some() {
-            return self.leave(joined, now);
+        if self.options.instance.is_some() {
+            self.finish_stored(now)?;
+        } else if self.is_leaving() {
+            return Ok(Some(GroupRecord::Leave(self.beat(joined, now))));
         }
         if !releases.is_empty() {
-            let partitions = releases.into_iter().filter_map(|number| self.holdings.named(number)).collect();
             let beat = self.beat(joined, now);
-            return Ok(Some(GroupRecord::Release(Release { beat, partitions })));
+            return Ok(Some(GroupRecord::Release(Release { beat, partitions: releases })));
         }
         if self.roster.suspect(&self.state, now) {
             self.place.next_beat = now;
         }
-        let asked = self.waiting.iter().any(|commit| commit.sequence.is_none());
-        let commits = match self.commit {
-            CommitPolicy::Interval(period) => now >= self.last_commit.saturating_add(period),
-            CommitPolicy::Manual | CommitPolicy::PerRecord => false,
-        };
-        let has_news =
-            commits && self.holdings.commits(CommitTrigger::Policy).is_ok_and(|news| !news.is_empty());
-        if commits {
-            self.last_commit = now;
+        let asked = self.subscriptions.iter().any(|of| of.is_asked() || of.is_unfinished());
+        let mut has_news = false;
+        for subscription in &mut self.subscriptions {
+            has_news |= subscription.is_due(now);
         }
-        let has_grown = self.known_count().is_some_and(|known| known < self.count);
-        if asked || has_news || has_grown || now >= self.place.next_beat {
+        // Half way to the bound, so that the commit comes back before.
+        let is_far = self.ahead.is_some_and(|ahead| ahead >= MAX_AHEAD / 2);
+        if asked || has_news || is_far || self.has_announcement(now) || now >= self.place.next_beat {
             return Ok(Some(GroupRecord::Beat(self.beat(joined, now))));
         }
         if let Some((member, heard_at)) = self.roster.to_evict(&self.state, self.id, self.place.proven, now)
@@ -74,73 +76,35 @@ impl Member {
         Ok(self.snapshot(now))
     }
 
-    /// The number of partitions that the group knows of.
-    pub(super) fn known_count(&self) -> Option<u32> {
-        let member = self.state.members().get(&self.id)?;
-        member.topics.get(self.holdings.opener().topic.as_str()).copied()
-    }
-
     /// Drains the partitions that others shall have, and returns those that are ready to go.
-    pub(super) fn drained(&mut self, now: Duration) -> Vec<u32> {
-        if now >= self.settled_at && !self.leaving.is_empty() {
-            self.holdings.drain(self.leaving.iter().copied(), now, now + self.options.drain);
+    fn drained(&mut self, now: Duration) -> Vec<Held> {
+        let (settled, until) = (now >= self.settled_at, now + self.options.drain);
+        let mut all = self.unread_to_release();
+        for Subscription { holdings, leaving, .. } in &mut self.subscriptions {
+            if settled && !leaving.is_empty() {
+                holdings.drain(leaving.iter().copied(), now, until);
+            }
+            let (ready, kept): (Vec<_>, Vec<_>) =
+                holdings.drained(now).into_iter().partition(|number| leaving.contains(number));
+            kept.into_iter().for_each(|number| holdings.take_up(number));
+            all.extend(ready.into_iter().filter_map(|number| holdings.named(number)));
         }
-        let (ready, kept): (Vec<_>, Vec<_>) =
-            self.holdings.drained(now).into_iter().partition(|number| self.leaving.contains(number));
-        kept.into_iter().for_each(|number| self.holdings.take_up(number));
-        ready
+        all
     }
 
-    /// Makes the next heartbeat, with the positions to store.
-    pub(super) fn beat(&mut self, joined: i64, now: Duration) -> Beat {
+    /// Makes the next heartbeat, with the positions to store and the changes of topics.
+    fn beat(&mut self, joined: i64, now: Duration) -> Beat {
         self.place.sequence += 1;
         let sequence = self.place.sequence;
         self.place.sent.push_back((sequence, now));
         let third = self.session() / 3;
         self.place.next_beat = now + third.mul_f64(0.9 + 0.2 * random::fraction());
         let mut beat = Beat::new(self.id, joined, sequence);
-        let asked = self.waiting.iter().filter(|commit| commit.sequence.is_none());
-        let by_application = asked.clone().any(|commit| commit.trigger == CommitTrigger::Application);
-        let is_due = self.commit != CommitPolicy::Manual || asked.count() > 0;
-        let trigger = if by_application { CommitTrigger::Application } else { CommitTrigger::Policy };
-        if is_due {
-            match self.holdings.commits(trigger) {
-                Ok(commits) => {
-                    self.holdings.note_commits(&commits);
-                    beat.commits = commits;
-                }
-                Err(error) => {
-                    self.answer(|commit| commit.sequence.is_none(), &Err(error));
-                }
-            }
-            self.last_commit = now;
+        for subscription in &mut self.subscriptions {
+            beat.commits.extend(subscription.commits(sequence, now));
         }
-        for commit in &mut self.waiting {
-            commit.sequence.get_or_insert(sequence);
-        }
-        if self.known_count().is_some_and(|known| known < self.count) {
-            beat.grown.push((self.holdings.opener().topic.as_str().to_owned(), self.count));
-        }
+        beat.topics = self.announce(now);
         beat
-    }
-
-    /// Writes the last record of the member. One with a name stays, so that a restart takes its partitions over. A heartbeat
-    /// that has not come back by now has failed or is lost: its positions go again.
-    pub(super) fn leave(&mut self, joined: i64, now: Duration) -> Result<Option<GroupRecord>, End> {
-        let Some((reply, _)) = &self.closing else { return Ok(None) };
-        let commits = reply.is_some() && self.commit != CommitPolicy::Manual;
-        if self.options.instance.is_some() {
-            let news = self.holdings.commits(CommitTrigger::Policy).is_ok_and(|news| !news.is_empty());
-            if !commits || !news {
-                return Err(End::Left(Ok(())));
-            }
-            return Ok(Some(GroupRecord::Beat(self.beat(joined, now))));
-        }
-        let mut beat = self.beat(joined, now);
-        if !commits {
-            beat.commits.clear();
-        }
-        Ok(Some(GroupRecord::Leave(beat)))
     }
 
     /// Returns a snapshot if one is due. The member with the smallest id writes it; the others wait somewhat longer.
@@ -158,36 +122,50 @@ impl Member {
     }
 
     /// Copies positions of the group to the stored offsets of the engine, for tools that look there, and for a group that
-    /// sleeps for longer than the retention of its records.
-    pub(super) fn store(&mut self, of: &[TopicPartition], now: Duration) {
+    /// sleeps for longer than the retention of its records. Then the close of a consumer that has ended is answered.
+    pub(super) fn store(&mut self, of: &[TopicPartition], ended: Option<Closing>, now: Duration) {
         self.next_store = now + STORE_INTERVAL;
         let position = |at: &TopicPartition| {
             let key = GroupPartition::new(at.topic.as_str(), at.partition);
             Some((at.clone(), self.state.partitions().get(&key)?.next?))
         };
         let positions: Vec<_> = of.iter().filter_map(position).collect();
-        if positions.is_empty() {
+        if positions.is_empty() && ended.is_none() {
             return;
         }
         let (engine, group) = (Arc::clone(self.client.engine()), Arc::clone(&self.group));
         let before = self.storing.take();
+        let limit = ended.as_ref().map(|closing| closing.until.saturating_sub(now));
         self.storing = Some(
             async move {
-                if let Some(before) = before {
-                    before.await?;
+                let stores = async {
+                    let earlier = match before {
+                        Some(before) => before.await,
+                        None => Ok(()),
+                    };
+                    let stored =
+                        if positions.is_empty() { Ok(()) } else { engine.commit(group, positions).await };
+                    earlier.and(stored)
+                };
+                let late = || Error::new(ErrorKind::RequestTimeout, "the offsets were not stored in time");
+                let stored = match limit {
+                    Some(limit) => tokio::time::timeout(limit, stores).await.unwrap_or_else(|_| Err(late())),
+                    None => stores.await,
+                };
+                if let Some(Closing { reply: Some(reply), outcome, .. }) = ended {
+                    // The consumer may have stopped waiting.
+                    let _ = reply.send(outcome);
                 }
-                engine.commit(group, positions).await
+                stored
             }
             .boxed(),
         );
     }
 
-    /// Copies the last positions when the member leaves, for as long as its close may take.
+    /// Copies the last positions when the member leaves, for as long as the close of its consumers may take.
     pub(super) async fn store_last(&mut self) {
-        let now = self.now();
-        let held: Vec<_> = self.holdings.partitions().collect();
-        self.store(&held, now);
-        let limit = self.closing.as_ref().map_or(now, |(_, until)| *until).saturating_sub(now);
+        // The copy itself ends by the same time, and answers the consumers.
+        let limit = self.closing_until.saturating_sub(self.now()) + RETRY_DELAY;
         if let Some(storing) = self.storing.take()
             && !matches!(tokio::time::timeout(limit, storing).await, Ok(Ok(())))
         {
@@ -195,12 +173,11 @@ impl Member {
         }
     }
 
-    /// The own partitions of the topic.
-    pub(super) fn owned(&self) -> BTreeMap<u32, Owned> {
-        let topic = self.holdings.opener().topic.as_str();
+    /// The own partitions of a topic.
+    pub(super) fn owned(&self, topic: &Topic) -> BTreeMap<u32, Owned> {
         self.state
             .owned_by(self.id)
-            .filter(|(at, _)| at.topic == topic)
+            .filter(|(at, _)| at.topic == topic.as_str())
             .map(|(at, partition)| (at.partition, Owned::new(partition)))
             .collect()
     }

@@ -1,6 +1,7 @@
 //! A process that dies at one of the calls of its engine: from then on nothing of it reaches the engine.
 
 use std::{
+    fmt,
     future::pending,
     sync::{
         Arc,
@@ -20,6 +21,9 @@ use crate::{
     topic::Topic,
 };
 
+/// Number of a call, and what happens before it.
+type Happening = (usize, Box<dyn Fn() + Send>);
+
 /// Place of a death.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Crash {
@@ -29,7 +33,7 @@ pub(super) struct Crash {
     pub(super) before: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Life {
     calls: AtomicUsize,
     dead: AtomicBool,
@@ -38,6 +42,13 @@ struct Life {
     away: Mutex<Option<Topic>>,
     /// Error of appends to a topic, and whether it is that of the next one alone.
     refused: Mutex<Option<(Topic, Error, bool)>>,
+    happening: Mutex<Option<Happening>>,
+}
+
+impl fmt::Debug for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Life").field("dead", &self.dead).finish_non_exhaustive()
+    }
 }
 
 /// Counts the calls of a process, and lets it die.
@@ -64,6 +75,11 @@ impl CrashLayer {
     /// Lets calls and reads of a topic fail, or work again.
     pub(super) fn cut_off(&self, topic: &str, away: bool) {
         *self.life.away.lock() = away.then(|| Topic::from(topic));
+    }
+
+    /// Lets something happen right before a call.
+    pub(super) fn before_call(&self, call: usize, happens: impl Fn() + Send + 'static) {
+        *self.life.happening.lock() = Some((call, Box::new(happens)));
     }
 
     /// Refuses the next append to a topic, or all.
@@ -118,6 +134,9 @@ impl Layer for CrashLayer {
             }
         }
         let call = self.life.calls.fetch_add(1, Ordering::SeqCst);
+        if let Some((_, happens)) = self.life.happening.lock().take_if(|(at, _)| *at == call) {
+            happens();
+        }
         let dies = self.crash.filter(|crash| crash.call == call);
         if dies.is_some_and(|crash| crash.before) {
             self.kill();

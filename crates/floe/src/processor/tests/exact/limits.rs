@@ -9,7 +9,7 @@ async fn refusal(processor: ProcessorBuilder) -> Error {
 }
 
 /// Checks that a processor is refused with these words.
-async fn assert_refused(processor: ProcessorBuilder, kind: ErrorKind, words: &[&str]) {
+pub(super) async fn assert_refused(processor: ProcessorBuilder, kind: ErrorKind, words: &[&str]) {
     let error = refusal(processor).await;
     assert_eq!(error.kind(), kind, "{error}");
     let says = error.to_string();

@@ -43,11 +43,18 @@ fn check_duplicates(engine: &FakeEngine, topic: &str, partitions: u32) -> usize 
     twice
 }
 
+/// A world whose engine does not fence.
+async fn unfenced(each: usize) -> World {
+    let World { engine, observer } = World::new(each).await;
+    let engine = engine.with_capabilities(Capabilities::FULL.with(|it| it.conditional_appends = false));
+    World { engine, observer }
+}
+
 /// A process dies while appends to the output are on their way.
 async fn dies_with_late_appends(world: &World) {
     let (client, layer) = world.process(None);
     let running = start(exact(&client).map(make));
-    while world.engine.batches("invoices", 0).len() < 3 {
+    while world.engine.batches("invoices", 0).len() < 2 {
         sleep(Duration::from_millis(1)).await;
     }
     world.engine.delay_appends(Some("invoices"));
@@ -59,7 +66,7 @@ async fn dies_with_late_appends(world: &World) {
 
 #[tokio::test(start_paused = true)]
 async fn an_append_that_lands_within_the_wait_is_found() {
-    let world = World::new(30).await;
+    let world = unfenced(30).await;
     world.engine.set_endpoints(|_| Some("server"));
     dies_with_late_appends(&world).await;
     let (client, _) = world.process(None);
@@ -75,7 +82,7 @@ async fn an_append_that_lands_within_the_wait_is_found() {
 
 #[tokio::test(start_paused = true)]
 async fn an_append_that_lands_after_all_is_a_duplicate_that_its_number_shows() {
-    let world = World::new(30).await;
+    let world = unfenced(30).await;
     dies_with_late_appends(&world).await;
     let (client, _) = world.process(None);
     let running = start(exact(&client).map(make));
@@ -85,6 +92,34 @@ async fn an_append_that_lands_after_all_is_a_duplicate_that_its_number_shows() {
     assert!(world.engine.land() > 0);
     assert!(check_duplicates(&world.engine, "invoices", 2) > 0, "the engine of this test does not fence");
     world.check("after it lands").await;
+}
+
+/// Lets the appends of a process that has died land right before a call of the next one. Returns whether that has made the call.
+async fn lands_at(call: usize) -> bool {
+    let world = World::new(6).await;
+    world.engine.set_endpoints(|_| Some("server"));
+    dies_with_late_appends(&world).await;
+    let (client, layer) = world.process(None);
+    let engine = world.engine.clone();
+    layer.before_call(call, move || _ = engine.land());
+    let begun = tokio::time::Instant::now();
+    let running = start(exact(&client).map(make));
+    world.until_done().await;
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}: it has waited for a request", begun.elapsed());
+    assert!(running.stop().await.unwrap().left.is_empty());
+    world.engine.land();
+    world.check(&format!("landed at {call}")).await;
+    assert_eq!(check_duplicates(&world.engine, "invoices", 2), 0, "{call}");
+    layer.calls() > call
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_logs_fence_late_appends_are_not_waited_for() {
+    let mut call = 0;
+    while lands_at(call).await {
+        call += 1;
+    }
+    assert!(call > 20, "only {call} calls");
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,7 +230,7 @@ async fn an_output_that_is_away_for_longer_than_a_batch_may_take_is_waited_for()
     sleep(Duration::from_millis(200)).await;
     layer.cut_off("invoices", true);
     sleep(Duration::from_secs(100)).await;
-    assert!(!running.task.is_finished() && !world.is_done().await);
+    assert!(!running.task.is_finished() && !world.is_done(2).await);
     layer.cut_off("invoices", false);
     world.until_done().await;
     assert!(running.stop().await.unwrap().left.is_empty());

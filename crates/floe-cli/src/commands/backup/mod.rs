@@ -1,7 +1,10 @@
 //! `floe backup` and `floe restore`: copies of an embedded store.
 //!
-//! Both hold the lock of readers while they copy, so that no process changes the store. Segments that another one follows
-//! never change again, so a backup on the same file system shares them by hard links; retention removes only a name.
+//! Both hold the lock of readers while they copy, so that no process changes the store; [`live`] copies one that another process
+//! has open. Segments that another one follows never change again, so a backup on the same file system shares them by hard links;
+//! retention removes only a name.
+
+mod live;
 
 use std::{
     ffi::OsStr,
@@ -12,11 +15,13 @@ use std::{
 
 use clap::Args;
 use floe::{
+    ErrorKind,
     store::{self, CheckReport},
     url::{EngineUrl, Scheme},
 };
 use serde_json::json;
 
+use self::live::LiveCopy;
 use super::{embedded_url, store_directory, with_client};
 use crate::{
     exit::{Failure, Outcome},
@@ -54,11 +59,23 @@ struct CopiedStore {
     linked: u64,
     /// Bytes of the copied files; linked ones take no room.
     bytes: u64,
+    /// Whether another process had the store open.
+    live: bool,
+}
+
+/// Ways to copy a store.
+#[derive(Debug, Clone, Copy)]
+struct CopyMode {
+    /// Shares segments that never change by hard links.
+    links: bool,
+    /// Copies a store that another process has open.
+    live: bool,
 }
 
 pub(crate) async fn run(global: &Global, args: BackupArgs) -> Outcome {
     let directory = store_at(global)?;
-    let (copied, report) = copy_store(global, &directory, &args.directory, !args.copy).await?;
+    let (copied, report) =
+        copy_store(global, &directory, &args.directory, CopyMode { links: !args.copy, live: true }).await?;
     tell(global, ("backup", &directory, &args.directory), &copied, &report)?;
     if report.is_whole() {
         return Ok(());
@@ -77,7 +94,8 @@ pub(crate) async fn restore(global: &Global, args: RestoreArgs) -> Outcome {
             "`floe check DIR` shows what is damaged; the backup can be opened where it is, with --url embedded:DIR",
         ));
     }
-    let (copied, report) = copy_store(global, &args.directory, &target, false).await?;
+    let (copied, report) =
+        copy_store(global, &args.directory, &target, CopyMode { links: false, live: false }).await?;
     tell(global, ("restore", &args.directory, &target), &copied, &report)?;
     if report.is_whole() { Ok(()) } else { Err(Failure::damaged("the restored store is damaged")) }
 }
@@ -97,7 +115,7 @@ async fn copy_store(
     global: &Global,
     from: &Path,
     to: &Path,
-    links: bool,
+    CopyMode { links, live }: CopyMode,
 ) -> Outcome<(CopiedStore, CheckReport)> {
     fs::metadata(from).map_err(|error| no_store(from, &error))?;
     // Components have no slash at the end.
@@ -117,6 +135,9 @@ async fn copy_store(
     .await;
     let checked = match outcome {
         Ok(copied) => store::check(&partial).await.map(|report| (copied, report)).map_err(Failure::from),
+        Err(failure) if live && failure.code() == ErrorKind::StoreInUse.as_str() => {
+            copy_live(LiveCopy::new(from, &partial, links), &partial).await
+        }
         Err(failure) => Err(failure),
     };
     let renamed = checked.and_then(|done| {
@@ -134,6 +155,17 @@ async fn copy_store(
         // Where it cannot be removed, its name tells that it is not complete.
         let _ = fs::remove_dir_all(&partial);
     })
+}
+
+/// Copies a store that another process has open, and checks the copy.
+async fn copy_live(mut copy: LiveCopy, partial: &Path) -> Outcome<(CopiedStore, CheckReport)> {
+    let copying = tokio::task::spawn_blocking(move || copy.run().map(|copied| (copy, copied)));
+    let copying = copying.await.map_err(|error| Failure::io("the store was not copied", &error.into()))?;
+    let (copy, copied) = copying?;
+    let copied = CopiedStore { live: true, ..copied };
+    let report = store::check(partial).await?;
+    let report = if copy.finish(&report)? { store::check(partial).await? } else { report };
+    Ok((copied, report))
 }
 
 fn refuse_existing(path: &Path) -> Outcome {
@@ -243,15 +275,17 @@ fn tell(
         "files": copied.files,
         "linked_files": copied.linked,
         "copied_bytes": copied.bytes,
+        "in_use": copied.live,
         "partitions": report.partitions.len(),
         "whole": report.is_whole(),
     });
     let text = format!(
-        "{action} of {from} in {to}: {}, {}, of which {} linked, {} copied\n",
+        "{action} of {from} in {to}: {}, {}, of which {} linked, {} copied{}\n",
         amount::count(report.partitions.len() as u64, "partition"),
         amount::count(copied.files, "file"),
         amount::thousands(copied.linked),
         amount::bytes(copied.bytes),
+        if copied.live { ", while another process had the store open" } else { "" },
     );
     print_document(global.output, &document, &text)
 }
