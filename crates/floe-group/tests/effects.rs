@@ -13,14 +13,14 @@ struct Log {
 }
 
 impl Log {
-    fn apply(&mut self, record: GroupRecord) -> Option<Ignored> {
+    fn apply(&mut self, record: &GroupRecord) -> Option<Ignored> {
         self.next += 1;
-        self.state.apply(self.next - 1, &record).ignored
+        self.state.apply(self.next - 1, record).ignored
     }
 
     /// Returns the offset of the join, which identifies the member.
     fn join(&mut self, id: u128, topic: &str, partitions: u32) -> i64 {
-        assert_eq!(self.apply(join(id, topic, partitions)), None);
+        assert_eq!(self.apply(&join(id, topic, partitions)), None);
         self.next - 1
     }
 
@@ -78,7 +78,7 @@ fn a_group_has_a_limit_of_members_that_a_rejoin_keeps() {
     for id in 0..MAX_MEMBERS as u128 {
         log.join(id, "a", 0);
     }
-    assert_eq!(log.apply(join(5_000, "a", 0)), Some(Ignored::TooLarge));
+    assert_eq!(log.apply(&join(5_000, "a", 0)), Some(Ignored::TooLarge));
     log.join(7, "a", 1);
     assert_eq!((log.state.members().len(), log.partitions_of("a")), (MAX_MEMBERS, 1));
 }
@@ -86,39 +86,39 @@ fn a_group_has_a_limit_of_members_that_a_rejoin_keeps() {
 #[test]
 fn a_group_has_a_limit_of_partitions_over_all_topics() {
     let mut log = Log::default();
-    assert_eq!(log.apply(join(1, "a", most() + 1)), Some(Ignored::TooLarge));
+    assert_eq!(log.apply(&join(1, "a", most() + 1)), Some(Ignored::TooLarge));
     log.join(1, "a", most() - 10);
-    assert_eq!(log.apply(join(2, "b", 11)), Some(Ignored::TooLarge));
+    assert_eq!(log.apply(&join(2, "b", 11)), Some(Ignored::TooLarge));
     let second = log.join(2, "b", 10);
     // What is known counts once.
     let first = log.join(1, "a", most() - 10);
     assert_eq!(log.state.partitions().len(), MAX_PARTITIONS);
 
     // A beat counts, although what it says has grown is too large.
-    assert_eq!(log.apply(reads(2, second, 1, "b", 11)), None);
+    assert_eq!(log.apply(&reads(2, second, 1, "b", 11)), None);
     assert_eq!(log.state.members()[&MemberId(2)].sequence, 1);
     assert_eq!(log.partitions_of("b"), 10);
-    assert_eq!(log.apply(GroupRecord::Leave(Beat::new(MemberId(1), first, 1))), None);
+    assert_eq!(log.apply(&GroupRecord::Leave(Beat::new(MemberId(1), first, 1))), None);
     assert_eq!(log.partitions_of("a"), 0);
-    assert_eq!(log.apply(reads(2, second, 2, "b", most())), None);
+    assert_eq!(log.apply(&reads(2, second, 2, "b", most())), None);
     assert_eq!(log.partitions_of("b"), MAX_PARTITIONS);
     let reset = |number| {
         GroupRecord::Reset(Reset { partition: GroupPartition::new("c", number), next: 1, force: false })
     };
-    assert_eq!(log.apply(reset(0)), Some(Ignored::TooLarge));
+    assert_eq!(log.apply(&reset(0)), Some(Ignored::TooLarge));
 }
 
 #[test]
 fn a_beat_without_news_distributes_nothing_anew() {
     let mut log = Log::default();
     let joined = log.join(1, "a", 3);
-    assert_eq!(log.apply(reads(1, joined, 1, "a", 3)), None);
-    assert_eq!(log.apply(reads(1, joined, 2, "other", 0)), None);
+    assert_eq!(log.apply(&reads(1, joined, 1, "a", 3)), None);
+    assert_eq!(log.apply(&reads(1, joined, 2, "other", 0)), None);
     assert_eq!(log.state.generation(), joined);
-    assert_eq!(log.apply(reads(1, joined, 3, "a", 4)), None);
+    assert_eq!(log.apply(&reads(1, joined, 3, "a", 4)), None);
     assert_eq!(log.state.generation(), log.next - 1);
     assert_eq!(log.partitions_of("a"), 4);
-    assert_eq!(log.apply(reads(1, joined, 3, "a", 5)), Some(Ignored::OldSequence));
+    assert_eq!(log.apply(&reads(1, joined, 3, "a", 5)), Some(Ignored::OldSequence));
 }
 
 #[test]
@@ -143,16 +143,16 @@ fn an_eviction_names_the_last_beat_and_a_living_witness() {
     let (first, second) = (log.join(1, "a", 1), log.join(2, "a", 1));
     let evict =
         |by, joined, sequence| GroupRecord::Evict(Evict { by, member: MemberId(2), joined, sequence });
-    assert_eq!(log.apply(GroupRecord::Beat(Beat::new(MemberId(2), second, 4))), None);
+    assert_eq!(log.apply(&GroupRecord::Beat(Beat::new(MemberId(2), second, 4))), None);
     for (record, ignored) in [
         (evict(None, second, 3), Ignored::Alive),
         (evict(None, second - 1, 4), Ignored::NotAMember),
         (evict(Some((MemberId(3), first)), second, 4), Ignored::NotAMember),
         (evict(Some((MemberId(1), first + 1)), second, 4), Ignored::NotAMember),
     ] {
-        assert_eq!(log.apply(record), Some(ignored));
+        assert_eq!(log.apply(&record), Some(ignored));
     }
-    assert_eq!(log.apply(evict(Some((MemberId(1), first)), second, 4)), None);
+    assert_eq!(log.apply(&evict(Some((MemberId(1), first)), second, 4)), None);
     assert_eq!(log.state.members().len(), 1);
 }
 
@@ -165,16 +165,16 @@ fn repeated_evictions_let_a_member_wait_for_its_partitions() {
         let joined = log.join(2, "a", 4);
         assert_eq!(Some(log.state.members()[&MemberId(2)].probation), expected.next());
         let evict = Evict { by: None, member: MemberId(2), joined, sequence: 0 };
-        assert_eq!(log.apply(GroupRecord::Evict(evict)), None);
+        assert_eq!(log.apply(&GroupRecord::Evict(evict)), None);
     }
     let joined = log.join(2, "a", 4);
     let waits = log.state.members()[&MemberId(2)].probation;
     assert_eq!(log.state.to_release(MemberId(1)).count(), 0);
     for sequence in 1..waits {
-        assert_eq!(log.apply(GroupRecord::Beat(Beat::new(MemberId(2), joined, sequence))), None);
+        assert_eq!(log.apply(&GroupRecord::Beat(Beat::new(MemberId(2), joined, sequence))), None);
         assert_eq!(log.state.to_release(MemberId(1)).count(), 0, "beat {sequence} of {waits}");
     }
-    assert_eq!(log.apply(GroupRecord::Beat(Beat::new(MemberId(2), joined, waits))), None);
+    assert_eq!(log.apply(&GroupRecord::Beat(Beat::new(MemberId(2), joined, waits))), None);
     assert_eq!(log.state.to_release(MemberId(1)).count(), 2);
 }
 
@@ -185,23 +185,23 @@ fn a_partition_moves_by_a_release_or_by_force_and_not_otherwise() {
     let held: Vec<_> = (0..2).map(|number| log.held("a", number)).collect();
     let revoke = |held: &Held, by| GroupRecord::Revoke(Revoke { held: held.clone(), by: MemberId(by) });
     // No other member is to get it.
-    assert_eq!(log.apply(revoke(&held[0], 1)), Some(Ignored::NotToMove));
+    assert_eq!(log.apply(&revoke(&held[0], 1)), Some(Ignored::NotToMove));
     log.join(2, "a", 2);
     let to_move: Vec<_> = log.state.to_release(MemberId(1)).collect();
     let [moves] = to_move.as_slice() else { panic!("{to_move:?}") };
     let stays = held.iter().find(|held| held.partition != moves.partition).unwrap();
-    assert_eq!(log.apply(revoke(stays, 2)), Some(Ignored::NotToMove));
-    assert_eq!(log.apply(revoke(moves, 9)), Some(Ignored::NotAMember));
+    assert_eq!(log.apply(&revoke(stays, 2)), Some(Ignored::NotToMove));
+    assert_eq!(log.apply(&revoke(moves, 9)), Some(Ignored::NotAMember));
     let old = Held { lease: moves.lease - 1, ..moves.clone() };
-    assert_eq!(log.apply(revoke(&old, 2)), Some(Ignored::OldLease));
+    assert_eq!(log.apply(&revoke(&old, 2)), Some(Ignored::OldLease));
     // A release of what is held under another lease does nothing.
     let release = |held: &Held, sequence| {
         let beat = Beat::new(MemberId(1), first, sequence);
         GroupRecord::Release(Release { beat, partitions: vec![held.clone()] })
     };
-    assert_eq!(log.apply(release(&old, 1)), None);
+    assert_eq!(log.apply(&release(&old, 1)), None);
     assert_eq!(log.state.owned_by(MemberId(2)).count(), 0);
-    assert_eq!(log.apply(release(moves, 2)), None);
+    assert_eq!(log.apply(&release(moves, 2)), None);
     assert_eq!(log.state.partitions()[&moves.partition].owner, Some(MemberId(2)));
     assert_eq!(log.state.partitions()[&moves.partition].lease, log.next - 1);
 }
@@ -213,11 +213,11 @@ fn a_reset_needs_force_where_a_member_reads_and_gives_a_new_lease() {
     let reset = |topic: &str, force| {
         GroupRecord::Reset(Reset { partition: GroupPartition::new(topic, 0), next: 3, force })
     };
-    assert_eq!(log.apply(reset("a", false)), Some(Ignored::Owned));
-    assert_eq!(log.apply(reset("a", true)), None);
+    assert_eq!(log.apply(&reset("a", false)), Some(Ignored::Owned));
+    assert_eq!(log.apply(&reset("a", true)), None);
     assert_eq!(log.held("a", 0).lease, log.next - 1);
     // A partition that no member reads keeps its position.
-    assert_eq!(log.apply(reset("b", false)), None);
+    assert_eq!(log.apply(&reset("b", false)), None);
     log.join(2, "a", 1);
     assert_eq!(log.state.partitions()[&GroupPartition::new("b", 0)].next, Some(3));
     assert_eq!(log.state.partitions()[&GroupPartition::new("b", 0)].owner, None);
@@ -227,8 +227,8 @@ fn a_reset_needs_force_where_a_member_reads_and_gives_a_new_lease() {
 fn a_restart_takes_the_partitions_of_its_predecessor_except_those_it_does_not_read() {
     let mut log = Log::default();
     let named = |id: u128| Join::new(MemberId(id)).instance("worker");
-    log.apply(GroupRecord::Join(named(1).topic("a", 2).topic("b", 1)));
-    log.apply(GroupRecord::Join(named(2).topic("a", 2)));
+    log.apply(&GroupRecord::Join(named(1).topic("a", 2).topic("b", 1)));
+    log.apply(&GroupRecord::Join(named(2).topic("a", 2)));
     assert_eq!(log.state.members().keys().collect::<Vec<_>>(), [&MemberId(2)]);
     assert_eq!(log.state.owned_by(MemberId(2)).count(), 2);
     assert_eq!(log.partitions_of("b"), 0);
@@ -242,9 +242,9 @@ fn a_restart_takes_the_partitions_of_its_predecessor_except_those_it_does_not_re
 fn a_group_is_deleted_only_without_members() {
     let mut log = Log::default();
     let joined = log.join(1, "a", 1);
-    assert_eq!(log.apply(GroupRecord::Delete), Some(Ignored::Owned));
-    assert_eq!(log.apply(GroupRecord::Leave(Beat::new(MemberId(1), joined, 1))), None);
-    assert_eq!(log.apply(GroupRecord::Delete), None);
+    assert_eq!(log.apply(&GroupRecord::Delete), Some(Ignored::Owned));
+    assert_eq!(log.apply(&GroupRecord::Leave(Beat::new(MemberId(1), joined, 1))), None);
+    assert_eq!(log.apply(&GroupRecord::Delete), None);
     assert_eq!(log.state.generation(), log.next - 1);
 }
 
@@ -252,7 +252,7 @@ fn a_group_is_deleted_only_without_members() {
 fn come_and_go(log: &mut Log, id: u128) {
     let joined = log.join(id, "a", 1);
     let evict = Evict { by: None, member: MemberId(id), joined, sequence: 0 };
-    assert_eq!(log.apply(GroupRecord::Evict(evict)), None);
+    assert_eq!(log.apply(&GroupRecord::Evict(evict)), None);
 }
 
 fn probation_of(log: &mut Log, id: u128) -> u64 {
@@ -267,9 +267,9 @@ fn a_hundred_beats_make_evictions_forgotten() {
         come_and_go(&mut log, 1);
         come_and_go(&mut log, 1);
         let joined = log.join(1, "a", 1);
-        assert_eq!(log.apply(GroupRecord::Beat(Beat::new(MemberId(1), joined, beats))), None);
+        assert_eq!(log.apply(&GroupRecord::Beat(Beat::new(MemberId(1), joined, beats))), None);
         let evict = Evict { by: None, member: MemberId(1), joined, sequence: beats };
-        assert_eq!(log.apply(GroupRecord::Evict(evict)), None);
+        assert_eq!(log.apply(&GroupRecord::Evict(evict)), None);
         assert_eq!(probation_of(&mut log, 1), probation, "after {beats}");
     }
 }

@@ -54,10 +54,8 @@ fn loss_on_read_is_detected() {
 
 #[test]
 fn faults_of_applications_are_detected() {
-    is_detected(Kind::Applications, Lie::AckWithoutWrite, "is not in the output");
-    is_detected(Kind::Applications, Lie::AckWithoutWrite, "the outbox: ");
-    is_detected(Kind::Applications, Lie::WriteTwice, "the outbox: ");
-    is_detected(Kind::Applications, Lie::CommitAhead, "the group billing stores");
+    is_detected(Kind::Applications, Lie::AckWithoutWrite, "the processors hang");
+    is_detected(Kind::Applications, Lie::AckBeforeSync, "the outbox: ");
 }
 
 #[test]
