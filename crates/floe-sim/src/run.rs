@@ -266,17 +266,8 @@ impl Run {
             self.store.create_topic(spec).await.map_err(|error| error.to_string())?;
         }
         let scripted = self.leaders.as_ref().map(|leaders| leaders.serve(&self.network));
-        let server = match self.kind {
-            Kind::Fluvio
-            | Kind::Walrus
-            | Kind::Groups
-            | Kind::Disk
-            | Kind::ExactlyOnce
-            | Kind::Applications => {
-                Some(Server::start(&self.network, &self.store, self.kind.hosts(), &self.trace))
-            }
-            Kind::Leaders => None,
-        };
+        let server = (self.kind != Kind::Leaders)
+            .then(|| Server::start(&self.network, &self.store, self.kind.hosts(), &self.trace));
         let mut injecting = self.inject_faults(server.clone(), disk.clone());
         let (sending, reading) = (self.connect().await?, self.connect().await?);
 
@@ -315,10 +306,7 @@ impl Run {
             Some(posting) => Some(self.posted(posting).await?),
             None => None,
         };
-        for (member, client) in members {
-            member.await.map_err(|error| format!("a member: {error}"))??;
-            self.close(client).await?;
-        }
+        self.leave(members).await?;
         let stored = self.stored().await?;
         // Before the clients close, which closes healthy connections.
         let losses = PREFETCH * (self.network.broken() + self.connections_given_up());
@@ -341,6 +329,15 @@ impl Run {
             lost,
             losses,
         })
+    }
+
+    /// Waits until the members have left, and closes their clients.
+    async fn leave(&self, members: Members) -> Result<(), String> {
+        for (member, client) in members {
+            member.await.map_err(|error| format!("a member: {error}"))??;
+            self.close(client).await?;
+        }
+        Ok(())
     }
 
     /// Closes the clients and stops the servers; no connection and no task may be left.

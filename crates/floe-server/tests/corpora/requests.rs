@@ -49,7 +49,7 @@ impl World {
         let runtime = builder.enable_all().start_paused(true).build().expect("a runtime");
         let router = runtime.block_on(async {
             let client = Client::connect("memory:").await.expect("an engine");
-            for topic in ["orders", "orders.dlq", "."] {
+            for topic in ["orders", "orders-dlq"] {
                 client.admin().ensure_topic(TopicSpec::new(topic).partitions(2)).await.expect("a topic");
             }
             let producer = client.shared_producer("orders").await.expect("a producer");
