@@ -291,3 +291,14 @@ fn evictions_are_remembered_for_a_bounded_number_of_members() {
     let snapshot = log.state.snapshot();
     assert!(GroupState::restore(log.next, &snapshot, log.next - 1).is_some(), "it is within the limits");
 }
+
+#[test]
+fn a_snapshot_of_another_history_is_void() {
+    let (mut log, mut other) = (Log::default(), Log::default());
+    log.join(1, "a", 1);
+    other.join(2, "a", 1);
+    let snapshot = |log: &Log| GroupRecord::Snapshot(Box::new(log.state.snapshot()));
+    assert_eq!(log.apply(&snapshot(&other)), Some(Ignored::OldSnapshot));
+    let own = snapshot(&log);
+    assert_eq!(log.apply(&own), None);
+}

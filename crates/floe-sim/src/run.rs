@@ -27,7 +27,7 @@ use crate::{
     network::Network,
     outbox, panics,
     plan::{Fault, Plan},
-    processors::Workers,
+    processors::{Outputs, Workers},
     produce::Sent,
     reduction::Reduction,
     referee::Referee,
@@ -296,12 +296,7 @@ impl Run {
             Some(grouped) => Some(joined(grouped).await?),
             None => None,
         };
-        let (outputs, clients) = workers.finish(&self.store, &log).await?;
-        for client in clients {
-            self.close(client).await?;
-        }
-        let has_outputs = matches!(self.kind, Kind::ExactlyOnce | Kind::Applications);
-        let outputs = has_outputs.then_some(outputs);
+        let outputs = self.outputs(workers, &log).await?;
         let posted = match posting {
             Some(posting) => Some(self.posted(posting).await?),
             None => None,
@@ -329,6 +324,16 @@ impl Run {
             lost,
             losses,
         })
+    }
+
+    /// Waits until the processors have written everything, and closes their clients.
+    async fn outputs(&self, workers: Workers, log: &StoredLog) -> Result<Option<Outputs>, String> {
+        let (outputs, clients) = workers.finish(&self.store, log).await?;
+        for client in clients {
+            self.close(client).await?;
+        }
+        let has_processors = matches!(self.kind, Kind::ExactlyOnce | Kind::Applications);
+        Ok(has_processors.then_some(outputs))
     }
 
     /// Waits until the members have left, and closes their clients.

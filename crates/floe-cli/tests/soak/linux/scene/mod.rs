@@ -114,12 +114,12 @@ impl Scene {
     }
 
     async fn round(&mut self, round: u64, until: Instant) -> Result<Value, String> {
-        let recorder = Recorder::append_to(self.history()).map_err(text)?;
+        let recorder = Recorder::append_to(self.history()).map_err(|error| text(&error))?;
         let client = Client::builder(&self.server.url()).record(recorder.clone()).connect().await;
-        let client = client.map_err(text)?;
+        let client = client.map_err(|error| text(&error))?;
         self.topic = format!("round-{round}");
         let spec = TopicSpec::new(&*self.topic).partitions(PARTITIONS);
-        client.admin().create_topic(spec).await.map_err(text)?;
+        client.admin().create_topic(spec).await.map_err(|error| text(&error))?;
         for number in 0..MEMBERS {
             self.join(&format!("worker-{number}"));
         }
@@ -226,7 +226,7 @@ impl Scene {
     }
 }
 
-fn text(error: floe::Error) -> String {
+fn text(error: &floe::Error) -> String {
     format!("{error:?}")
 }
 
