@@ -208,7 +208,7 @@ fn print(name: &str, what: &str, values: &[f64], unit: &str) {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let at = |part: usize| sorted.get(sorted.len() * part / 4).copied().unwrap_or_default();
-    println!("{name:<22}{what:<20}{:>9.1} {unit} ({:.1} to {:.1})", at(2), at(1), at(3));
+    println!("{name:<26}{what:<20}{:>9.1} {unit} ({:.1} to {:.1})", at(2), at(1), at(3));
 }
 
 fn per_record(began: Instant) -> f64 {
