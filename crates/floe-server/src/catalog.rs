@@ -1,7 +1,11 @@
 //! Topic catalog: caches the engine's topics and follows its watch, so that requests resolve topics without an engine
 //! call.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use floe::{
     ErrorKind, Result, Topic,
@@ -54,6 +58,7 @@ impl Catalog {
         loop {
             match self.engine.watch().await {
                 Ok(mut events) => {
+                    self.remove_gone().await;
                     while let Some(event) = events.next().await {
                         match event {
                             Ok(TopicEvent::Updated(info)) => drop(self.insert(info)),
@@ -70,6 +75,22 @@ impl Catalog {
                 Err(error) => tracing::warn!(%error, "cannot watch the engine's topics, retrying"),
             }
             tokio::time::sleep(WATCH_RETRY_DELAY).await;
+        }
+    }
+
+    /// Removes the topics that were deleted before the watch began, of which it does not tell.
+    async fn remove_gone(&self) {
+        let listed = match self.engine.topics().await {
+            Ok(topics) => topics.into_iter().map(|info| info.name.to_string()).collect::<BTreeSet<_>>(),
+            Err(error) => {
+                tracing::warn!(%error, "the engine's topics cannot be listed");
+                return;
+            }
+        };
+        let known: Vec<_> = self.topics.read().keys().cloned().collect();
+        for name in known.into_iter().filter(|name| !listed.contains(name)) {
+            // It may have come since the list was made.
+            self.refresh(&Topic::from(name)).await;
         }
     }
 
@@ -172,6 +193,20 @@ mod tests {
         epoch.wait_for(|_| names(&catalog) == ["b"]).await.unwrap();
         client.admin().create_topic(TopicSpec::new("c")).await.unwrap();
         epoch.wait_for(|_| names(&catalog) == ["b", "c"]).await.unwrap();
+        following.abort();
+    }
+
+    #[tokio::test]
+    async fn a_deletion_before_the_watch_is_seen() {
+        let (client, catalog) = catalog(&["a", "b"]).await;
+        let mut deletion = catalog.find("a").await.unwrap().unwrap().deletion();
+        client.admin().delete_topic("a").await.unwrap();
+        let following = tokio::spawn({
+            let catalog = Arc::clone(&catalog);
+            async move { catalog.follow().await }
+        });
+        deletion.wait_for(|deleted| *deleted).await.unwrap();
+        assert_eq!(names(&catalog), ["b"]);
         following.abort();
     }
 

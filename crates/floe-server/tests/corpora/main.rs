@@ -16,6 +16,9 @@ use std::{
 
 use connections::Victim;
 
+/// Gives bytes to a part of the server.
+type Target = fn(&Victim, &[u8]);
+
 /// Panics in the server's tasks, which the runtime catches.
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
@@ -33,7 +36,7 @@ fn fuzz_corpora_of_the_server_pass() {
     }));
 
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
-    let targets: [(&str, fn(&Victim, &[u8])); 3] = [
+    let targets: [(&str, Target); 3] = [
         ("server_fluvio", Victim::fluvio),
         ("server_walrus", Victim::walrus),
         ("console_requests", |_, data| requests::fuzz(data)),
